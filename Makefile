@@ -1,0 +1,35 @@
+# One short list of commands, for people and for CI. No logic here; tools come from the active environment:
+#   make check                           with an activated environment
+#   make check PYTHON=.venv/bin/python   with any other
+
+PYTHON ?= python
+
+.PHONY: help format check test test-slow test-gpu bench docs
+
+help:
+	@echo "make format | check | test | test-slow | test-gpu | bench | docs   [PYTHON=...]"
+
+format:
+	$(PYTHON) -m ruff format
+	$(PYTHON) -m ruff check --fix
+
+check:
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m mypy
+	$(PYTHON) -c "from importlinter.cli import lint_imports_command as lint; lint()" --no-logo
+
+test:
+	$(PYTHON) -m pytest -m "not slow and not gpu"
+
+test-slow:
+	$(PYTHON) -m pytest -m "slow"
+
+test-gpu:
+	$(PYTHON) -m pytest -m "gpu"
+
+bench:
+	$(PYTHON) -m benchmarks
+
+docs:
+	$(PYTHON) -m zensical build --clean --strict

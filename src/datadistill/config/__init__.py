@@ -1,0 +1,26 @@
+"""One complete, typed, frozen configuration per run, and the recipes: TOML files that hold one each.
+
+A method's dataclass is its own schema; nothing here repeats a default of another room.
+"""
+
+from datadistill.config.load import apply_settings, from_toml, load_recipe, recipes, to_toml
+from datadistill.config.schema import (
+    EngineConfig,
+    ExpertsConfig,
+    FullConfig,
+    RunConfig,
+    WatchConfig,
+)
+
+__all__ = [
+    "EngineConfig",
+    "ExpertsConfig",
+    "FullConfig",
+    "RunConfig",
+    "WatchConfig",
+    "apply_settings",
+    "from_toml",
+    "load_recipe",
+    "recipes",
+    "to_toml",
+]

@@ -1,0 +1,118 @@
+"""TOML ⇄ RunConfig, strict; recipes by name; ``--set key=value``."""
+
+import dataclasses
+import tomllib
+import typing
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from datadistill.config.schema import RunConfig
+from datadistill.core.errors import ConfigError, nearest
+from datadistill.core.registry import find
+from datadistill.core.structure import parse_value, structure, unstructure
+from datadistill.methods import METHODS
+
+_RECIPES = resources.files("datadistill.config") / "recipes"
+
+
+def recipes() -> dict[str, str]:
+    """Return the text of every recipe that comes with the package, by name."""
+    files = sorted(_RECIPES.iterdir(), key=lambda item: item.name)
+    return {item.name.removesuffix(".toml"): item.read_text() for item in files if item.name.endswith(".toml")}
+
+
+def load_recipe(name: str, settings: tuple[str, ...] = ()) -> RunConfig:
+    """Return a recipe: by name, or from a TOML file of the user's.
+
+    Args:
+        name: Name of a recipe, or a path that ends in ``.toml``.
+        settings: ``key=value`` changes, applied in order.
+
+    Raises:
+        ConfigError: If a file cannot be read or a key or value is not valid.
+        UnknownNameError: If there is no such recipe.
+    """
+    if name.endswith(".toml"):
+        try:
+            return from_toml(Path(name).read_text(), source=name, settings=settings)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{name}: cannot be read ({error})") from error
+    return from_toml(find(recipes(), name, "recipe"), source=f"recipe {name}", settings=settings)
+
+
+def from_toml(text: str, *, source: str, settings: tuple[str, ...] = ()) -> RunConfig:
+    """Return the configuration in ``text``.
+
+    Raises:
+        ConfigError: If it is not TOML, or a key or value is not valid.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: not TOML: {error}") from error
+    apply_settings(data, settings)
+    tables = data.pop("method", None)
+    if not isinstance(tables, dict) or len(tables) != 1:
+        raise ConfigError(f"{source}: exactly one table [method.<name>] is needed; methods: {', '.join(METHODS)}")
+    ((name, fields),) = tables.items()
+    method = structure(find(METHODS, name, "method").cls, fields, source=source, key=f"method.{name}")
+    return structure(RunConfig, {**data, "method": method}, source=source)
+
+
+def to_toml(config: RunConfig) -> str:
+    """Return the complete configuration as TOML; :func:`from_toml` gives it back."""
+    data = unstructure(config)
+    data["method"] = {config.method_name: data["method"]}
+    return tomli_w.dumps(data)
+
+
+def apply_settings(data: dict[str, Any], settings: tuple[str, ...]) -> None:
+    """Change plain recipe data by ``key=value`` settings, in place; ``none`` removes a key.
+
+    Raises:
+        ConfigError: If a setting has no ``=``, its key does not exist, or its value has the wrong type.
+    """
+    for setting in settings:
+        source = f"--set {setting}"
+        key, separator, text = setting.partition("=")
+        if not separator:
+            raise ConfigError(f"{source}: expected key=value")
+        *path, last = key.strip().split(".")
+        hint = _hint_of((*path, last), source)
+        table = data
+        for part in path:
+            table = table.setdefault(part, {})
+        value = parse_value(hint, text.strip(), source=source, key=key)
+        if value is None:
+            table.pop(last, None)
+        else:
+            table[last] = list(value) if isinstance(value, tuple) else value
+
+
+def _hint_of(path: tuple[str, ...], source: str) -> Any:
+    """Return the annotated type of the field at a dotted path."""
+    if path[0] == "method" and len(path) == 3:  # method.<name>.<field>
+        find(METHODS, path[1], "method")
+        cls: Any = METHODS[path[1]].cls
+        path = path[2:]
+    else:
+        cls = RunConfig
+    hint: Any = cls
+    for depth, part in enumerate(path):
+        if not dataclasses.is_dataclass(hint):
+            raise ConfigError(f"{source}: '{'.'.join(path[:depth])}' has no keys below it")
+        hints = typing.get_type_hints(hint)
+        if part not in hints or (hint is RunConfig and part == "method"):
+            raise ConfigError(f"{source}: unknown key '{'.'.join(path[: depth + 1])}'{nearest(part, _keys(hint))}")
+        hint = hints[part]
+    if dataclasses.is_dataclass(hint):
+        raise ConfigError(f"{source}: '{'.'.join(path)}' is a table; set one of its keys: {', '.join(_keys(hint))}")
+    return hint
+
+
+def _keys(cls: Any) -> list[str]:
+    fields = [field.name for field in dataclasses.fields(cls)]
+    return [name if name != "method" else f"method.<{'|'.join(METHODS)}>.<field>" for name in fields]

@@ -1,0 +1,177 @@
+"""The schema of a run: frozen dataclasses that compose those of the components."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from datadistill.augment import build_augment
+from datadistill.evaluate.protocol import Protocol
+from datadistill.methods import METHODS
+from datadistill.networks import canonical_name
+from datadistill.synthetic.initial import Initial
+from datadistill.training.schedules import TrainingRecipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertsConfig:
+    """Experts: networks trained on the real set whose path is matched.
+
+    Attributes:
+        count: How many; more can be added later, none is trained twice.
+        epochs: Epochs each is trained; absent for as many as the method needs.
+        batch_size: Real images per step.
+        lr: SGD step size.
+        momentum: In [0, 1).
+        weight_decay: Coefficient of ½‖θ‖².
+        augment: Augmentation; absent for the one of the run.
+        seed: Of the whole family; independent of the run's, so that runs share experts.
+    """
+
+    count: int = 100
+    epochs: int | None = None
+    batch_size: int = 256
+    lr: float = 0.01
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    augment: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"count must be at least 1, got {self.count}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullConfig:
+    """The baseline: ordinary training on the full real set, by a schedule of its own; computed once.
+
+    Attributes:
+        networks: Networks trained; 0 leaves the baseline out.
+        augment: Augmentation; absent for the one of the run.
+        training: The schedule.
+        seed: Of the family.
+    """
+
+    networks: int = 1
+    augment: str | None = None
+    training: TrainingRecipe = field(
+        default_factory=lambda: TrainingRecipe(
+            epochs=30, batch_size=128, lr=0.02, momentum=0.9, weight_decay=5e-4, schedule="cosine"
+        )
+    )
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchConfig:
+    """What is looked at while distilling, every so many iterations.
+
+    Attributes:
+        log_every: Metrics are read from the device and checked.
+        checkpoint_every: The state is written; a multiple of ``log_every``.
+        probe_every: Networks are trained on the images and tested on validation data; 0 for never.
+        probe_networks: How many.
+        probe_epochs: For how long each.
+        frame_every: A picture of the images is kept; absent for about 30 in all.
+    """
+
+    log_every: int = 10
+    checkpoint_every: int = 50
+    probe_every: int = 100
+    probe_networks: int = 2
+    probe_epochs: int = 300
+    frame_every: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.log_every < 1 or self.checkpoint_every < 1 or self.checkpoint_every % self.log_every:
+            raise ValueError(
+                f"checkpoint_every ({self.checkpoint_every}) must be a multiple of log_every ({self.log_every})"
+            )
+        if self.probe_every and self.probe_every % self.log_every:
+            raise ValueError(f"probe_every ({self.probe_every}) must be a multiple of log_every ({self.log_every})")
+        if self.probe_every < 0 or self.probe_networks < 1 or self.probe_epochs < 1:
+            raise ValueError("probe_every must not be negative, probe_networks and probe_epochs at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """How gradients through training are computed. Changes speed and memory, not what is computed.
+
+    Attributes:
+        strategy: ``auto`` decides by memory and by a short timing; the plan records what was decided.
+        keep_every: Student weights are kept at every such step and recomputed in between.
+        keep_on_host: Whether they are kept in host memory.
+        micro_batch: Images differentiated at once within a step; absent for all.
+        compiled: ``auto`` compiles where a compiler is present and the run is long enough to repay it.
+    """
+
+    strategy: Literal["auto", "adjoint", "stored"] = "auto"
+    keep_every: int = 1
+    keep_on_host: bool = False
+    micro_batch: int | None = None
+    compiled: Literal["auto", "yes", "no"] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides what a run computes.
+
+    Attributes:
+        seed: Of the run.
+        dataset: Registered name, or a path to an image folder or an ``.npz`` file.
+        validation: Training images held out before anything is trained; selection happens on them. 0 means
+            that nothing is selected and the last iterate is the result.
+        preprocess: ``normalise``, ``normalise:<constants>``, ``zca`` or ``none``.
+        network: Student, experts and, by default, evaluation networks.
+        augment: ``dsa``, ``dsa:<operations>``, ``crop-flip`` or ``none``.
+        ipc: Images per class.
+        initial: First images: ``real`` or ``noise``.
+        iterations: Outer iterations.
+        protocols: Evaluation protocols, by name: ``default``, ``upstream``.
+        workers: Processes for experts and evaluation; 1 stays in this one.
+        store: Folder of the experts; absent for ``experts`` beside the run directory.
+        method: The method; one table ``[method.<name>]``.
+        experts: How experts are trained.
+        evaluate: Fields of the ``default`` protocol, as this recipe wants them.
+        full: The full-set baseline.
+        watch: What is looked at while distilling.
+        engine: How gradients are computed.
+    """
+
+    seed: int = 0
+    dataset: str
+    validation: int
+    preprocess: str = "normalise"
+    network: str = "convnet-3"
+    augment: str = "dsa"
+    ipc: int
+    initial: Initial = "real"
+    iterations: int
+    protocols: tuple[str, ...] = ("default",)
+    workers: int = 1
+    store: str | None = None
+    method: Any
+    experts: ExpertsConfig = field(default_factory=ExpertsConfig)
+    evaluate: Protocol = field(default_factory=Protocol)
+    full: FullConfig = field(default_factory=FullConfig)
+    watch: WatchConfig = field(default_factory=WatchConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+
+    def __post_init__(self) -> None:
+        if self.ipc < 1 or self.iterations < 1 or self.workers < 1 or self.validation < 0:
+            raise ValueError("ipc, iterations and workers must be at least 1, validation not negative")
+        needed, trained = self.method.expert_epochs_needed, self.experts.epochs
+        if trained is not None and trained < needed:
+            raise ValueError(f"experts.epochs is {trained}, the method needs {needed} (latest start plus span)")
+        canonical_name(self.network)
+        for name in filter(None, (self.augment, self.experts.augment, self.full.augment, self.evaluate.augment)):
+            build_augment(name)
+
+    @property
+    def method_name(self) -> str:
+        """Registered name of the method."""
+        return next(name for name, entry in METHODS.items() if isinstance(self.method, entry.cls))
+
+    @property
+    def expert_epochs(self) -> int:
+        """Epochs each expert is trained."""
+        return self.experts.epochs or int(self.method.expert_epochs_needed)

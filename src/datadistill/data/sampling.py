@@ -1,0 +1,58 @@
+"""Drawing rows class by class."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from datadistill.core.arrays import Labels
+from datadistill.core.errors import DataError
+
+Rows = Int64[Tensor, " _"]
+"""Indices of images in a split."""
+
+
+def rows_by_class(labels: Labels, k: int) -> list[Rows]:
+    """Return the rows of each of the ``k`` classes, ascending, on the device of ``labels``.
+
+    Raises:
+        DataError: If a label is not in 0..k-1.
+    """
+    if len(labels) and not (labels.min() >= 0 and labels.max() < k):
+        raise DataError(f"labels run from {labels.min()} to {labels.max()}, but there are {k} classes")
+    counts: list[int] = torch.bincount(labels, minlength=k).tolist()
+    return list(torch.argsort(labels, stable=True).split(counts))
+
+
+def draw_per_class(rows: Sequence[Rows], per_class: int, generator: torch.Generator) -> Rows:
+    """Return ``per_class`` distinct rows of every class, sorted by class, in random order within each.
+
+    Args:
+        rows: What :func:`rows_by_class` returned; keep it where many draws are made.
+        per_class: Rows per class.
+        generator: A CPU generator; the numbers are the same on every device.
+
+    Raises:
+        DataError: If a class has fewer rows; the message names its index and both counts.
+    """
+    for label, own in enumerate(rows):
+        if len(own) < per_class:
+            raise DataError(f"class {label} has {len(own)} images, {per_class} were asked for")
+    drawn = [own[torch.randperm(len(own), generator=generator)[:per_class].to(own.device)] for own in rows]
+    return torch.cat(drawn)
+
+
+def sample_per_class(labels: Labels, per_class: int, k: int, generator: torch.Generator) -> Rows:
+    """Return ``per_class`` distinct rows of each of the ``k`` classes, sorted by class.
+
+    Args:
+        labels: Labels of a split, 0..k-1.
+        per_class: Rows per class.
+        k: Number of classes.
+        generator: A CPU generator.
+
+    Raises:
+        DataError: If a label is out of range, or a class has fewer images.
+    """
+    return draw_per_class(rows_by_class(labels, k), per_class, generator)

@@ -1,0 +1,130 @@
+"""The only loop over distillation iterations, and the guard that stops a run that has left the rails."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from datadistill.core.errors import DivergenceError, NonFiniteError
+from datadistill.core.randomness import Randomness
+from datadistill.methods import Method, Problem, step
+from datadistill.synthetic.artifact import SyntheticSet
+
+_MAX_STUDENT_LR = 10.0
+_MAX_LOSS = 1e4
+
+
+class Progress:
+    """What observers see after an iteration.
+
+    Attributes:
+        iteration: Iterations behind us, from 1.
+        metrics: The numbers of the latest iterations, read from the device; empty between two readings.
+    """
+
+    def __init__(self, method: Method[Any], problem: Problem, state: Any, iteration: int) -> None:
+        self.iteration = iteration
+        self.metrics: list[dict[str, float]] = []
+        self._method, self._problem, self._state = method, problem, state
+
+    @property
+    def state(self) -> Any:
+        """The method's state, resumable."""
+        return self._state
+
+    def export(self) -> SyntheticSet:
+        """Return the synthetic set as it is now."""
+        return self._method.export(self._problem, self._state)
+
+
+class Observer(Protocol):
+    """Anything that looks on: metrics, checkpoints, probes, pictures."""
+
+    def __call__(self, progress: Progress) -> None:
+        """Look at an iteration; must change neither the state nor any random stream."""
+        ...
+
+
+def distill(
+    method: Method[Any],
+    problem: Problem,
+    *,
+    iterations: int,
+    rng: Randomness,
+    observers: Sequence[Observer] = (),
+    read_every: int = 10,
+    resume: tuple[int, dict[str, Tensor]] | None = None,
+) -> SyntheticSet:
+    """Run ``method`` on ``problem`` and return the synthetic set of the last iteration.
+
+    Args:
+        method: What is run.
+        problem: What it is run on.
+        iterations: Outer iterations in all.
+        rng: Iteration ``i`` draws from ``rng.at(i)``.
+        observers: Called in order after every iteration.
+        read_every: Metrics are read from the device, and checked, every so many iterations.
+        resume: Iterations already behind us, and the tensors of the state then.
+
+    Raises:
+        NonFiniteError: If a metric or an image is not finite.
+        DivergenceError: If the matching loss or the step size exploded.
+    """
+    state = method.init(problem, rng.at(0))
+    done = 0
+    if resume is not None:
+        done, tensors = resume
+        state.restore(tensors)
+    waiting: list[dict[str, Tensor]] = []
+    for i in range(done + 1, iterations + 1):
+        waiting.append(step(method, problem, state, rng.at(i)))
+        progress = Progress(method, problem, state, i)
+        if i % read_every == 0 or i == iterations:
+            progress.metrics = list(_read(waiting, first=i + 1 - len(waiting)))
+            waiting = []
+            check_state(state.tensors(), i)
+        for observe in observers:
+            observe(progress)
+    return method.export(problem, state)
+
+
+def _read(waiting: list[dict[str, Tensor]], first: int) -> Iterator[dict[str, float]]:
+    """Yield the numbers of each iteration, all of them read in one copy; refuse those that went wrong."""
+    names = list(waiting[0])
+    table = torch.stack([torch.stack([metrics[name].double() for name in names]) for metrics in waiting]).tolist()
+    for offset, values in enumerate(table):
+        row = dict(zip(names, values, strict=True))
+        check_metrics(row, first + offset)
+        yield {"iteration": first + offset, **row}
+
+
+def check_metrics(row: dict[str, float], iteration: int) -> None:
+    """Refuse metrics that are not finite or have exploded, with a diagnosis.
+
+    Raises:
+        NonFiniteError: If a metric is NaN or infinite.
+        DivergenceError: If the student's step size is above 10 or a loss above 10,000.
+    """
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items())
+    remedy = "try a smaller image_lr or student_lr_lr, or fewer student_steps"
+    if not all(map(math.isfinite, row.values())):
+        raise NonFiniteError(f"iteration {iteration}: a metric is not finite ({shown}); {remedy}")
+    if row.get("student_lr", 0.0) > _MAX_STUDENT_LR:
+        raise DivergenceError(f"iteration {iteration}: the student's step size exploded ({shown}); {remedy}")
+    if row.get("matching_loss", 0.0) > _MAX_LOSS:
+        raise DivergenceError(f"iteration {iteration}: the matching loss exploded ({shown}); {remedy}")
+
+
+def check_state(tensors: dict[str, Tensor], iteration: int) -> None:
+    """Refuse a state with numbers that are not finite.
+
+    Raises:
+        NonFiniteError: If there is one; the message names the tensor.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise NonFiniteError(
+                f"iteration {iteration}: {name} holds numbers that are not finite; try a smaller image_lr"
+            )

@@ -1,0 +1,161 @@
+"""Protocols: how a network is trained on a small set before it is tested. All differences have names."""
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from scipy import stats
+
+from datadistill.training.schedules import TrainingRecipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """One way to train fresh networks on a synthetic set and to test them.
+
+    Attributes:
+        networks: Fresh networks per set; each has initial weights and draws of its own.
+        network: Name of the evaluation network; absent means the one the set was distilled with.
+        epochs: Passes over the set.
+        batch_size: Images per step; smaller sets are one batch.
+        lr: Step size; absent means the learned one, or ``fallback_lr`` where none was learned.
+        fallback_lr: Used for sets without a learned step size.
+        momentum: Of SGD, in [0, 1).
+        weight_decay: Coefficient of ½‖θ‖².
+        decay_at: Fraction of the epochs after which the step size drops tenfold; absent for never.
+        reset_momentum: Whether the momentum is forgotten at that point.
+        extra_epoch: Whether one epoch more is run, as loops that count from 0 to E inclusive do.
+        augment: Augmentation of the training images; absent means the one the set was distilled with.
+        split: Which real images the networks are tested on.
+        random_draws: Independent draws of random real images for the baseline.
+    """
+
+    networks: int = 5
+    network: str | None = None
+    epochs: int = 1000
+    batch_size: int = 256
+    lr: float | None = None
+    fallback_lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decay_at: float | None = 0.5
+    reset_momentum: bool = False
+    extra_epoch: bool = False
+    augment: str | None = None
+    split: Literal["test", "validation"] = "test"
+    random_draws: int = 5
+
+    def __post_init__(self) -> None:
+        if self.networks < 1 or self.epochs < 1 or self.batch_size < 1 or self.random_draws < 0:
+            raise ValueError("networks, epochs and batch_size must be at least 1, random_draws at least 0")
+
+    def training(self, lr: float) -> TrainingRecipe:
+        """Return how networks are trained under this protocol with step size ``lr``."""
+        return TrainingRecipe(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            schedule="constant" if self.decay_at is None else "step",
+            decay_at=self.decay_at or 1.0,
+            reset_momentum=self.reset_momentum,
+            extra_epoch=self.extra_epoch,
+        )
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "default": Protocol(),
+    "upstream": Protocol(reset_momentum=True, extra_epoch=True, augment="dsa"),
+}
+"""Named protocols; a recipe may change single fields."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Accuracies of networks trained on one kind of set.
+
+    Attributes:
+        subject: ``synthetic`` (last iterate), ``selected`` (best on validation), ``random`` or ``full``.
+        description: In words, for a person.
+        images: Images trained on.
+        accuracies: ``[draws][networks]``, fractions in [0, 1].
+        lr: Step size used.
+        mean: Over all networks.
+        std: Sample standard deviation over all networks; 0 with one.
+        interval: 95 % confidence interval of the mean by Student's t, over the draws where there are
+            several, else over the networks; equal to the mean where there is only one of either.
+        seconds: Time spent training and testing.
+    """
+
+    subject: str
+    description: str
+    images: int
+    accuracies: tuple[tuple[float, ...], ...]
+    lr: float
+    mean: float
+    std: float
+    interval: tuple[float, float]
+    seconds: float
+
+    @classmethod
+    def of(
+        cls,
+        subject: str,
+        description: str,
+        images: int,
+        accuracies: tuple[tuple[float, ...], ...],
+        lr: float,
+        seconds: float,
+    ) -> "Result":
+        """Return a result with mean, standard deviation and interval worked out."""
+        every = [accuracy for draw in accuracies for accuracy in draw]
+        units = [sum(draw) / len(draw) for draw in accuracies] if len(accuracies) > 1 else every
+        mean = sum(every) / len(every)
+        half = _half_width(units)
+        return cls(
+            subject=subject,
+            description=description,
+            images=images,
+            accuracies=accuracies,
+            lr=lr,
+            mean=mean,
+            std=_std(every),
+            interval=(mean - half, mean + half),
+            seconds=seconds,
+        )
+
+
+def _std(values: list[float]) -> float:
+    if len(values) < 2:
+        return 0.0
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def _half_width(values: list[float]) -> float:
+    if len(values) < 2:
+        return 0.0
+    return float(stats.t.ppf(0.975, len(values) - 1)) * _std(values) / math.sqrt(len(values))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Everything one protocol found out about one run: ``evaluate/<name>.json``.
+
+    Attributes:
+        name: Name of the protocol.
+        protocol: Its settings.
+        dataset: Real data set tested on.
+        network: Evaluation network.
+        split: Which real images the networks were tested on, and how many.
+        results: By subject.
+    """
+
+    schema_version: ClassVar[int] = 1
+    name: str
+    protocol: Protocol
+    dataset: str
+    network: str
+    split: str
+    results: dict[str, Result] = field(default_factory=dict)

@@ -1,0 +1,140 @@
+"""Train experts: a snapshot before the first epoch and after each; a kill costs at most one epoch.
+
+An expert in the making is a folder with one file per epoch. When all are there they become one file
+``[epochs+1, p]``, then the sidecar is written, then the folder is removed.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from datadistill.augment import build_augment
+from datadistill.core.randomness import Randomness
+from datadistill.core.structure import unstructure
+from datadistill.experts.recipe import ExpertRecipe
+from datadistill.experts.store import Sidecar, sidecar_path, trajectory_path, write_manifest
+from datadistill.networks import FlatNetwork
+from datadistill.runtime.atomic import read_tensors, write_json, write_tensors
+from datadistill.runtime.executor import Executor, InProcess
+from datadistill.runtime.progress import Reporter
+from datadistill.runtime.records import save_record
+from datadistill.training.accuracy import accuracy
+from datadistill.training.fit import Examples, Fitted, fit
+
+
+@dataclass(frozen=True)
+class ExpertTask:
+    """Everything a worker needs to train experts of one recipe. Picklable.
+
+    Attributes:
+        recipe: What is trained.
+        folder: ``<store>/<content key>``.
+        network: The expert network.
+        train: Training images and class indices.
+        validation: Held-out images; may be empty.
+    """
+
+    recipe: ExpertRecipe
+    folder: Path
+    network: FlatNetwork
+    train: Examples
+    validation: Examples
+
+
+def train_experts(
+    task: ExpertTask, count: int, reporter: Reporter, executor: Executor | None = None, title: str = "experts (epochs)"
+) -> None:
+    """Train the experts ``0 … count−1`` that are not there yet, in any order."""
+    write_json(task.folder / "recipe.json", unstructure(task.recipe))
+    missing = [j for j in range(count) if not sidecar_path(task.folder, j).exists()]
+    for index in set(range(count)) - set(missing):  # left behind by a kill after the sidecar was written
+        shutil.rmtree(_partial_path(task.folder, index), ignore_errors=True)
+    epochs = task.recipe.training.epochs_run
+    with reporter.bar(title, count * epochs, (count - len(missing)) * epochs) as bar:
+        if executor is None or isinstance(executor, InProcess):
+            for index in missing:
+                for loss in train_one(task, index):
+                    bar.advance(1, f"network {index + 1}/{count}  loss {loss:.3f}")
+        else:
+            for position, _ in executor.run(_train_whole, [(task, index) for index in missing]):
+                bar.advance(epochs, f"network {missing[position] + 1}/{count} done")
+    write_manifest(task.folder)
+
+
+def _train_whole(job: tuple[ExpertTask, int]) -> None:
+    for _ in train_one(*job):
+        pass
+
+
+def train_one(task: ExpertTask, index: int) -> Iterator[float]:
+    """Train expert ``index``, going on where an earlier attempt stopped; yield the loss of every epoch.
+
+    Epochs that were already on disk are yielded as well, so that a progress bar stays right.
+    """
+    begun = time.perf_counter()
+    rng = Randomness(task.recipe.seed, ("expert", str(index)))
+    partial = _partial_path(task.folder, index)
+    state, losses, before = _take_up(task, partial, rng)
+    yield from losses
+    augment = build_augment(task.recipe.augment)
+    for fitted in fit(task.network, state, task.train, task.recipe.training, augment, rng):
+        state = fitted
+        losses.append(state.loss.item())
+        seconds = before + time.perf_counter() - begun
+        _write_epoch(partial, state, losses, seconds)
+        if task.recipe.snapshots == "last":
+            _epoch_path(partial, state.epoch - 1).unlink(missing_ok=True)
+        yield losses[-1]
+    kept = _epochs_on_disk(partial)
+    rows = torch.stack([read_tensors(_epoch_path(partial, epoch))[0]["params"] for epoch in kept])
+    content = {"params": rows, "statistics": state.statistics}
+    checksum = write_tensors(trajectory_path(task.folder, index), content)
+    held_out = task.validation
+    sidecar = Sidecar(
+        index=index,
+        epochs=tuple(kept),
+        parameters=rows.shape[1],
+        checksum=checksum,
+        validation_accuracy=accuracy(task.network, state.params, state.statistics, held_out) if held_out else None,
+        train_loss=tuple(losses),
+        seconds=round(before + time.perf_counter() - begun, 3),
+    )
+    save_record(sidecar_path(task.folder, index), sidecar)
+    shutil.rmtree(partial)
+
+
+def _take_up(task: ExpertTask, partial: Path, rng: Randomness) -> tuple[Fitted, list[float], float]:
+    """Return the state after the last epoch on disk, the losses so far and the seconds spent."""
+    device = task.train.images.device
+    if not (epochs := _epochs_on_disk(partial)):
+        start = Fitted.start(task.network, task.network.initial(rng.stream("initial weights")).to(device))
+        _write_epoch(partial, start, [], 0.0)
+        return start, [], 0.0
+    tensors, metadata = read_tensors(_epoch_path(partial, epochs[-1]))
+    losses, seconds = json.loads(metadata["losses"]), float(metadata["seconds"])
+    moved = {name: tensor.to(device) for name, tensor in tensors.items()}
+    loss = torch.tensor(losses[-1] if losses else torch.nan, device=device)
+    return Fitted(moved["params"], moved["statistics"], moved["velocity"], epochs[-1], loss), losses, seconds
+
+
+def _write_epoch(partial: Path, state: Fitted, losses: list[float], seconds: float) -> None:
+    tensors = {"params": state.params, "statistics": state.statistics, "velocity": state.velocity}
+    metadata = {"losses": json.dumps(losses), "seconds": f"{seconds:.3f}"}
+    write_tensors(_epoch_path(partial, state.epoch), tensors, metadata)
+
+
+def _epochs_on_disk(partial: Path) -> list[int]:
+    return sorted(int(path.stem.removeprefix("epoch_")) for path in partial.glob("epoch_*.safetensors"))
+
+
+def _partial_path(folder: Path, index: int) -> Path:
+    return folder / f"trajectory_{index:03d}.partial"
+
+
+def _epoch_path(partial: Path, epoch: int) -> Path:
+    return partial / f"epoch_{epoch:04d}.safetensors"

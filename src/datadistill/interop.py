@@ -1,0 +1,103 @@
+"""Synthetic sets in other formats: out to ``.npz``, ``.pt`` and PNG folders, in from ``.npz``.
+
+Everything that leaves is in pixel space; what only networks see stays in the artifact.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from datadistill.core.errors import ArtifactError, nearest
+from datadistill.data import Preprocess
+from datadistill.runtime.atomic import replacing
+from datadistill.synthetic.artifact import Artifact, SyntheticSet
+
+_GREY, _COLOUR = 1, 3
+
+
+def export_set(artifact: Artifact, destination: Path) -> str:
+    """Write a synthetic set where ``destination`` says, and return one line about it.
+
+    ``x.npz``: ``images`` float32 ``[n c h w]`` in [0, 1], not clipped, ``targets``, ``labels``, ``student_lr``,
+    ``classes``. ``x.pt``: a dictionary of tensors, images in network space. Anything else is a folder of
+    PNG files, one folder per class; values outside [0, 1] are clipped.
+
+    Raises:
+        ArtifactError: If the images are neither grey nor RGB and PNG files were asked for.
+    """
+    synthetic, card = artifact.synthetic, artifact.card
+    labels = synthetic.targets.argmax(1)
+    pixels = artifact.preprocess.to_pixels(synthetic.images)
+    if destination.suffix == ".npz":
+        arrays = {"images": pixels, "targets": synthetic.targets, "labels": labels}
+        if synthetic.student_lr is not None:
+            arrays["student_lr"] = synthetic.student_lr
+        with replacing(destination) as aside, aside.open("wb") as stream:
+            content: dict[str, Any] = {name: tensor.numpy() for name, tensor in arrays.items()}
+            np.savez(stream, classes=np.array(card.classes), **content)
+        return f"{destination}: {len(synthetic)} images in [0, 1], labels, targets"
+    if destination.suffix == ".pt":
+        with replacing(destination) as aside:
+            torch.save({**synthetic.tensors(), "labels": labels}, aside)
+        return f"{destination}: {len(synthetic)} images in network space ({card.preprocess['name']}), targets"
+    if card.shape[0] not in (_GREY, _COLOUR):
+        raise ArtifactError(f"{destination}: images of {card.shape[0]} channels cannot be PNG files; export to .npz")
+    for i, (image, label) in enumerate(zip((pixels.clamp(0, 1) * 255).round().byte(), labels.tolist(), strict=True)):
+        array = image[0].numpy() if card.shape[0] == _GREY else image.permute(1, 2, 0).numpy()
+        with replacing(destination / _safe(card.classes[label]) / f"{i:05d}.png") as aside:
+            Image.fromarray(array).save(aside, format="PNG")
+    return f"{destination}: {len(synthetic)} PNG files, a folder per class"
+
+
+def import_set(path: Path, preprocess: Preprocess, shape: tuple[int, int, int], classes: int) -> SyntheticSet:
+    """Return the synthetic set in an ``.npz`` file: ``images`` and ``labels`` or ``targets``, maybe ``student_lr``.
+
+    Args:
+        path: The file; images as bytes, or floats in pixel space where [0, 1] is black to white.
+        preprocess: Takes them to network space.
+        shape: Channels, height and width of the real data.
+        classes: Number of classes.
+
+    Raises:
+        ArtifactError: If the file cannot be read, or does not fit the data.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: torch.from_numpy(stored[name]) for name in stored.files if stored[name].dtype.kind in "fiu"}
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read as .npz ({error})") from error
+    if "images" not in arrays or not {"labels", "targets"} & set(arrays):
+        hint = nearest("images", arrays) if "images" not in arrays else nearest("labels", arrays)
+        raise ArtifactError(f"{path}: needs 'images' and 'labels' (or 'targets'){hint}")
+    images = arrays["images"]
+    images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    if images.shape[1:] != shape:
+        raise ArtifactError(f"{path}: images have shape {tuple(images.shape[1:])}, the data set has {shape}")
+    if not bool(torch.isfinite(images).all()):
+        raise ArtifactError(f"{path}: images hold numbers that are not finite")
+    targets = _targets(path, arrays, len(images), classes)
+    order = torch.argsort(targets.argmax(1), stable=True)
+    lr = arrays["student_lr"].float().reshape(-1) if "student_lr" in arrays else None
+    return SyntheticSet(preprocess.from_pixels(images)[order], targets[order], lr)
+
+
+def _targets(path: Path, arrays: dict[str, Tensor], count: int, classes: int) -> Tensor:
+    if "targets" in arrays:
+        targets = arrays["targets"].float()
+        if targets.shape != (count, classes):
+            raise ArtifactError(f"{path}: targets have shape {tuple(targets.shape)}, expected {(count, classes)}")
+        return targets
+    labels = arrays["labels"].long()
+    if labels.shape != (count,) or not bool(((labels >= 0) & (labels < classes)).all()):
+        raise ArtifactError(f"{path}: labels must be {count} numbers in 0 … {classes - 1}")
+    return F.one_hot(labels, classes).float()
+
+
+def _safe(name: str) -> str:
+    """Return a class name as a folder name."""
+    return "".join(c if c.isalnum() or c in "-_ ." else "_" for c in name).strip(". ") or "_"

@@ -1,0 +1,46 @@
+"""One file per method, named as in its paper.
+
+Methods never import each other: what two share goes down a floor.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from datadistill.methods.base import Method, Metrics, Problem, Unrolled, step
+from datadistill.methods.mtt import MTT
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """One line of the registry.
+
+    Attributes:
+        cls: The method; its fields are its hyper-parameters.
+        summary: One line for ``datadistill methods``.
+        paper: Reference, as printed.
+        bibtex: For ``datadistill cite``.
+    """
+
+    cls: type[Method[Any]]
+    summary: str
+    paper: str
+    bibtex: str
+
+
+METHODS: dict[str, MethodEntry] = {
+    "mtt": MethodEntry(
+        MTT,
+        "match the path of networks trained on real data",
+        "Cazenavette et al.: Dataset Distillation by Matching Training Trajectories, CVPR 2022",
+        """@inproceedings{cazenavette2022dataset,
+  title     = {Dataset Distillation by Matching Training Trajectories},
+  author    = {Cazenavette, George and Wang, Tongzhou and Torralba, Antonio and
+               Efros, Alexei A. and Zhu, Jun-Yan},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  year      = {2022}
+}""",
+    ),
+}
+"""Every method by name."""
+
+__all__ = ["METHODS", "MTT", "Method", "MethodEntry", "Metrics", "Problem", "Unrolled", "step"]

@@ -1,0 +1,163 @@
+"""What a method is: a value with ``init``, ``gradient``, ``advance`` and ``export``, and nothing else.
+
+A method gives gradients; it does not descend. ``step`` adds the gradients of the method and of the terms,
+updates the set, and lets the method advance its own networks. It is written once, here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from datadistill.augment import Augment
+from datadistill.core.arrays import Images, Scalar, Targets
+from datadistill.core.randomness import Randomness
+from datadistill.core.resumable import Resumable
+from datadistill.data import Preprocess, RealData
+from datadistill.experts import ExpertStore
+from datadistill.networks import FlatNetwork
+from datadistill.synthetic.artifact import SyntheticSet
+from datadistill.unroll import Unroll
+
+Metrics = dict[str, Scalar]
+"""Zero-dimensional, detached, still on the device: the loop decides when to read."""
+
+TensorGradients = dict[str, Tensor]
+"""Gradient per learned tensor of the state: ``images``, ``targets``, ``student_lr``."""
+
+Need = Literal["experts", "teachers"]
+
+Term = Callable[[Images, Targets, Randomness], tuple[Scalar, TensorGradients]]
+"""An addition to any method's objective: ``(images, targets, rng) -> (value, gradients)``.
+
+Prepared by the stage: whatever it needs (teachers, class sums) is inside it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Everything a method may look at, and nothing it may change.
+
+    Attributes:
+        data: The real data, on the device.
+        preprocess: Maps bytes to network space.
+        network: The student.
+        augment: The augmentation of student steps, or of whatever the method augments.
+        initial_images: First synthetic images, ``[n c h w]``.
+        initial_targets: Their one-hot targets, ``[n k]``.
+        unroll: The differentiable-training engine, set up by the plan.
+        experts: Trajectories, for methods that need them.
+        terms: Additions to the objective.
+    """
+
+    data: RealData
+    preprocess: Preprocess
+    network: FlatNetwork
+    augment: Augment
+    initial_images: Images
+    initial_targets: Targets
+    unroll: Unroll
+    experts: ExpertStore | None = None
+    terms: tuple[Term, ...] = ()
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything lives."""
+        return self.initial_images.device
+
+    def require_experts(self) -> ExpertStore:
+        """Return the experts.
+
+        Raises:
+            ValueError: If the problem was set up without any.
+        """
+        if self.experts is None:
+            raise ValueError("this method needs experts, and the problem has none")
+        return self.experts
+
+
+class SetState(Resumable, Protocol):
+    """State of a method: resumable, and able to take a gradient step on its synthetic set."""
+
+    @property
+    def images(self) -> Images:
+        """The synthetic images."""
+        ...
+
+    @property
+    def targets(self) -> Targets:
+        """Their targets."""
+        ...
+
+    def update(self, gradients: TensorGradients) -> None:
+        """Take one optimiser step on the learned tensors."""
+        ...
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """How far a method differentiates through training; what the plan needs to know beforehand.
+
+    Attributes:
+        steps: Student steps.
+        batch_size: Synthetic images per step; ``None`` for the whole set.
+    """
+
+    steps: int
+    batch_size: int | None = None
+
+
+S = TypeVar("S", bound=SetState)
+
+
+@runtime_checkable
+class Method(Protocol[S]):
+    """One algorithm over its own state. No loop, no file, no clock, no logger.
+
+    The fields of the frozen dataclass that implements it are its hyper-parameters.
+    """
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What must have been trained on real data beforehand."""
+        ...
+
+    @property
+    def expert_epochs_needed(self) -> int:
+        """Epochs an expert must have for this method; 0 without experts."""
+        ...
+
+    @property
+    def unrolled(self) -> Unrolled | None:
+        """How far it differentiates through training; ``None`` where it does not."""
+        ...
+
+    def init(self, problem: Problem, rng: Randomness) -> S:
+        """Return the state before the first iteration."""
+        ...
+
+    def gradient(self, problem: Problem, state: S, rng: Randomness) -> tuple[Metrics, TensorGradients]:
+        """Return the value of the objective and its gradients at ``state``, which is left as it is."""
+        ...
+
+    def advance(self, problem: Problem, state: S, rng: Randomness) -> None:
+        """Train whatever networks the method carries along, after the update; most do nothing here."""
+        ...
+
+    def export(self, problem: Problem, state: S) -> SyntheticSet:
+        """Return the synthetic set at ``state``, detached."""
+        ...
+
+
+def step(method: Method[S], problem: Problem, state: S, rng: Randomness) -> Metrics:
+    """Take one outer iteration: gradients of method and terms, update, advance. Return the metrics."""
+    metrics, gradients = method.gradient(problem, state, rng)
+    for number, term in enumerate(problem.terms):
+        value, extra = term(state.images, state.targets, rng.child("term", number))
+        metrics[f"term_{number}"] = value
+        for name, gradient in extra.items():
+            gradients[name] = gradients[name] + gradient if name in gradients else gradient
+    state.update(gradients)
+    method.advance(problem, state, rng)
+    return metrics

@@ -1,0 +1,198 @@
+"""Accuracies against the baselines: bars, tables, and the few numbers a run comes down to."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from datadistill.evaluate.protocol import Evaluation, Protocol, Result
+from datadistill.report import wording
+from datadistill.report.collect import RunSummary
+
+_ORDER = ("synthetic", "selected", "random", "full")
+_NOTES = {
+    "upstream": "Trains the way the published reference implementations do.",
+    "upstream-peak": "Takes the best epoch on the test set, the way most published numbers were chosen. "
+    "Optimistic; only to be compared with such numbers.",
+}
+
+
+class SummaryRow(NamedTuple):
+    """One line of the table a run ends with, ready to print; ``SummaryRow._fields`` are its headings."""
+
+    subject: str
+    images: str
+    accuracy: str
+    lr: str
+    seconds: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One accuracy as a bar; lengths are percentages of the full width.
+
+    Attributes:
+        label: What was trained on.
+        detail: How many images.
+        value: Accuracy in words.
+        length: Of the bar.
+        low: Where the interval begins.
+        high: Where it ends.
+        kind: ``last``, ``selected`` or ``baseline``.
+    """
+
+    label: str
+    detail: str
+    value: str
+    length: float
+    low: float
+    high: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What one protocol found out, as bars and as a table.
+
+    Attributes:
+        name: Of the protocol.
+        note: How the protocol differs from ``default``; empty for not at all.
+        setting: How the networks were trained, in a sentence.
+        tested: What they were tested on.
+        bars: Ordered as they are read: synthetic sets first, the full set last.
+        ticks: Places and labels of the axis.
+        rows: Cells of the table, in the order of :data:`COLUMNS`.
+    """
+
+    name: str
+    note: str
+    setting: str
+    tested: str
+    bars: tuple[Bar, ...]
+    ticks: tuple[tuple[float, str], ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class KeyNumber:
+    """One number worth large type, what it is, and a line below."""
+
+    value: str
+    label: str
+    note: str
+
+
+COLUMNS = ("Trained on", "Images", "Networks", "Draws", "Mean", "95 % interval", "Step size", "Time")
+
+
+def ordered(evaluation: Evaluation) -> list[Result]:
+    """Return the results as they are read: last iterate, selected, random, full, anything else."""
+    rank = {name: place for place, name in enumerate(_ORDER)}
+    results = evaluation.results.items()
+    return [result for _, result in sorted(results, key=lambda item: (rank.get(item[0], len(rank)), item[0]))]
+
+
+def summary_rows(evaluation: Evaluation) -> tuple[SummaryRow, ...]:
+    """Return one printable row per result: subject, images, accuracy in percent ± interval, step size, time."""
+    return tuple(
+        SummaryRow(
+            wording.subject(result.subject),
+            wording.count(result.images),
+            wording.accuracy(result),
+            wording.quantity(result.lr),
+            wording.duration(result.seconds),
+        )
+        for result in ordered(evaluation)
+    )
+
+
+def chart(evaluation: Evaluation) -> Chart:
+    """Return the bars and the table of one protocol."""
+    results = ordered(evaluation)
+    top = _axis_end(max((max(result.mean, result.interval[1]) for result in results), default=1.0))
+    ticks = tuple((25.0 * i, f"{25 * i * top:.3g} %") for i in range(5))
+    return Chart(
+        name=evaluation.name,
+        note=_NOTES.get(evaluation.name, ""),
+        setting=_setting(evaluation),
+        tested=f"Tested on {evaluation.dataset}, {evaluation.split}.",
+        bars=tuple(_bar(result, top) for result in results),
+        ticks=ticks,
+        rows=tuple(_cells(result) for result in results),
+    )
+
+
+def key_numbers(summary: RunSummary) -> list[KeyNumber]:
+    """Return up to five numbers: images, accuracy, the two baselines, time."""
+    numbers = [_images(summary)]
+    evaluation = summary.headline
+    main = wording.main_result(evaluation) if evaluation is not None else None
+    if evaluation is not None and main is not None:
+        numbers += _accuracies(evaluation, main)
+    seconds = math.fsum(stage.seconds for stage in summary.stages.values())
+    if seconds > 0:
+        numbers.append(KeyNumber(wording.duration(seconds), "computing time", "all stages together"))
+    return [number for number in numbers if number is not None]
+
+
+def _images(summary: RunSummary) -> KeyNumber | None:
+    if summary.artifact is None:
+        return None
+    images, ipc = len(summary.artifact.synthetic), summary.artifact.card.ipc
+    full = summary.headline.results.get("full") if summary.headline is not None else None
+    share = f" · {wording.percent(images / full.images)} of the full set" if full and full.images else ""
+    return KeyNumber(wording.count(images), "synthetic images", f"{ipc:,} per class{share}")
+
+
+def _accuracies(evaluation: Evaluation, main: Result) -> list[KeyNumber]:
+    half = 100 * wording.half_width(main)
+    note = f"± {half:.1f}, 95 % interval" if half > 0 else "one network, no interval"
+    numbers = [KeyNumber(wording.percent(main.mean), "accuracy on them", note)]
+    random, full = evaluation.results.get("random"), evaluation.results.get("full")
+    if random is not None:
+        gain = 100 * (main.mean - random.mean)
+        words = f"{abs(gain):.1f} points {'less' if gain >= 0 else 'more'}"
+        numbers.append(KeyNumber(wording.percent(random.mean), "with random images", words))
+    if full is not None:
+        share = f"they reach {main.mean / full.mean:.0%} of it" if full.mean > 0 else ""
+        numbers.append(KeyNumber(wording.percent(full.mean), "with the full set", share.replace("%", " %")))
+    return numbers
+
+
+def _axis_end(largest: float) -> float:
+    return next(end for end in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0, math.inf) if largest <= end or end == 1.0)
+
+
+def _bar(result: Result, top: float) -> Bar:
+    kind = {"synthetic": "last", "selected": "selected"}.get(result.subject, "baseline")
+    low, mean, high = (
+        100 * min(1.0, max(0.0, value / top)) for value in (result.interval[0], result.mean, result.interval[1])
+    )
+    images = wording.plural(result.images, "image")
+    return Bar(wording.subject(result.subject), images, wording.accuracy(result), mean, low, high, kind)
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    low, high = (f"{100 * bound:.1f}" for bound in result.interval)
+    return (
+        wording.capital(result.description) or wording.subject(result.subject),
+        wording.count(result.images),
+        wording.count(len(result.accuracies[0]) if result.accuracies else 0),
+        wording.count(len(result.accuracies)),
+        wording.percent(result.mean),
+        f"{low} to {high} %" if wording.half_width(result) > 0 else "none",
+        wording.quantity(result.lr),
+        wording.duration(result.seconds),
+    )
+
+
+def _setting(evaluation: Evaluation) -> str:
+    protocol: Protocol = evaluation.protocol
+    lr = f"step size {wording.quantity(protocol.lr)}" if protocol.lr is not None else "step size as in the table"
+    decay = f", divided by ten after {protocol.decay_at:.0%} of the epochs" if protocol.decay_at is not None else ""
+    momentum = " with the momentum reset there" if decay and protocol.reset_momentum else ""
+    return (
+        f"{wording.network(evaluation.network)}, {wording.plural(protocol.epochs, 'epoch')}"
+        f"{' and one more' if protocol.extra_epoch else ''} of SGD in batches of {protocol.batch_size}, {lr}"
+        f"{decay.replace('%', ' %')}{momentum}; momentum {protocol.momentum:g}, weight decay "
+        f"{protocol.weight_decay:g}, augmentation {protocol.augment or 'as in the distillation'}."
+    )

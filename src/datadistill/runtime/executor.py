@@ -1,0 +1,82 @@
+"""Run many independent tasks: in this process, or in a pool of fresh ones.
+
+A task is a pure function of its arguments that leaves its result in a file or returns it; so any
+executor gives the same results, whatever the number of workers.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
+
+import torch
+
+from datadistill.core.errors import RunError
+from datadistill.runtime.allocator import keep_freed_memory
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Runs one function over many arguments."""
+
+    def run(self, task: Callable[[A], B], arguments: Sequence[A]) -> Iterator[tuple[int, B]]:
+        """Yield ``(index, task(arguments[index]))`` as results arrive, in any order.
+
+        Raises:
+            RunError: If a worker died.
+            Exception: Whatever a task raised, after the others have been given up.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """Runs the tasks one after another, here."""
+
+    def run(self, task: Callable[[A], B], arguments: Sequence[A]) -> Iterator[tuple[int, B]]:
+        """Yield the results in order."""
+        for index, argument in enumerate(arguments):
+            yield index, task(argument)
+
+
+@dataclass(frozen=True)
+class SpawnPool:
+    """Runs the tasks in freshly started processes on this machine.
+
+    Attributes:
+        workers: Processes at once, at least 1.
+        threads: Arithmetic threads of each worker. Fixed, because results depend on it in the last bits.
+    """
+
+    workers: int
+    threads: int = 1
+
+    def run(self, task: Callable[[A], B], arguments: Sequence[A]) -> Iterator[tuple[int, B]]:
+        """Yield results as they arrive. Task and arguments must be picklable."""
+        pool = ProcessPoolExecutor(
+            max_workers=min(self.workers, max(1, len(arguments))),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(self.threads,),
+        )
+        try:
+            futures = {pool.submit(task, argument): index for index, argument in enumerate(arguments)}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool as error:
+            raise RunError(
+                "a worker process died (killed, out of memory, or started from a script without "
+                "`if __name__ == '__main__'`); start again with --resume"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(threads: int) -> None:
+    keep_freed_memory()
+    torch.set_num_threads(threads)

@@ -1,0 +1,39 @@
+"""The plan: everything the machine, a timing or a limit decided. Written at the first start, reused on resume.
+
+Otherwise a resumed run could take another path through the arithmetic, and "bit for bit" would be a wish.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Decisions about how, not what, a run computes.
+
+    Attributes:
+        device: Where it runs.
+        threads: Arithmetic threads of each process.
+        workers: Processes for experts and evaluation.
+        data_root: Where data sets were found.
+        store: Where experts are kept.
+        strategy: Unroll strategy; absent until the distillation has started.
+        keep_every: Student weights are kept at every such step.
+        keep_on_host: Whether they are kept in host memory.
+        micro_batch: Images differentiated at once within a step.
+        compiled: Whether the student step is compiled.
+        reason: Why the strategy was chosen, in words.
+    """
+
+    schema_version: ClassVar[int] = 1
+    device: str
+    threads: int
+    workers: int
+    data_root: str
+    store: str
+    strategy: Literal["adjoint", "stored"] | None = None
+    keep_every: int = 1
+    keep_on_host: bool = False
+    micro_batch: int | None = None
+    compiled: bool = False
+    reason: str = ""

@@ -1,0 +1,141 @@
+"""Stage ``distill``: run the method, watch it, write the artifact."""
+
+from dataclasses import replace
+from typing import Any
+
+from datadistill.core.structure import unstructure
+from datadistill.distill import Observer, distill
+from datadistill.evaluate.run import step_size, test_examples
+from datadistill.methods import METHODS, Problem
+from datadistill.runtime.metrics import cut_back
+from datadistill.runtime.records import ExpertsUsed, load_record
+from datadistill.stages.experts import open_experts
+from datadistill.stages.observers import Checkpoint, Frames, Log, Probe, read_checkpoint
+from datadistill.stages.planning import decide
+from datadistill.stages.session import Session
+from datadistill.synthetic.artifact import Artifact, Card, SyntheticSet, save_artifact
+from datadistill.synthetic.initial import initial_set
+from datadistill.training.schedules import TrainingRecipe
+from datadistill.unroll import Unroll
+
+_FRAMES = 30
+
+
+def run_distill(session: Session) -> None:
+    """Distil, from the checkpoint where there is one, and write the artifact and the selected variant.
+
+    Raises:
+        NumericalError: If the run left the rails; the last good checkpoint stays on disk.
+        CorruptFileError: If the checkpoint or an expert is damaged.
+        RunError: If what the method needs has not been trained.
+    """
+    with session.stage("distill"):
+        config, run = session.config, session.run
+        problem = make_problem(session)
+        probe = make_probe(session)
+        path = run.checkpoint / "state.safetensors"
+        resume = None
+        if path.exists():
+            done, state, remembered = read_checkpoint(path)
+            if probe is not None and remembered:
+                probe.restore(remembered)
+            resume = (done, {name: tensor.to(session.device) for name, tensor in state.items()})
+        cut_back(run.metrics, resume[0] if resume else 0)
+        every = config.watch.frame_every or max(1, config.iterations // _FRAMES)
+        frames = Frames(run.frames, every, config.ipc, session.preprocess)
+        frames.draw(0, SyntheticSet(problem.initial_images, problem.initial_targets))
+        with session.reporter.bar("distill", config.iterations, resume[0] if resume else 0) as bar:
+            observers: list[Observer] = [Log(run.metrics, bar), frames]
+            observers += [probe] if probe else []
+            observers += [Checkpoint(path, config.watch.checkpoint_every, probe)]
+            synthetic = distill(
+                config.method,
+                problem,
+                iterations=config.iterations,
+                rng=session.rng.child("distill"),
+                observers=observers,
+                read_every=config.watch.log_every,
+                resume=resume,
+            )
+        frames.draw(config.iterations, synthetic)
+        save_artifact(run.synthetic, _artifact(session, synthetic, config.iterations))
+        if probe is not None and probe.best:
+            selected = _artifact(session, SyntheticSet(**probe.best), probe.iteration)
+            save_artifact(run.variant("selected"), selected)
+
+
+def make_problem(session: Session) -> Problem:
+    """Return what the method works on, with the engine of the plan."""
+    config = session.config
+    images, targets = initial_set(
+        config.initial, session.data, session.preprocess, ipc=config.ipc, rng=session.rng.child("distill")
+    )
+    problem = Problem(
+        data=session.data,
+        preprocess=session.preprocess,
+        network=session.network,
+        augment=session.augment,
+        initial_images=images,
+        initial_targets=targets,
+        unroll=Unroll(session.network, session.augment),
+        experts=open_experts(session) if "experts" in config.method.needs else None,
+    )
+    return replace(problem, unroll=decide(session, problem))
+
+
+def make_probe(session: Session) -> Probe | None:
+    """Return the probe on validation data; none without validation images or when switched off."""
+    config, watch = session.config, session.config.watch
+    if not watch.probe_every or not len(session.data.validation):
+        return None
+
+    def training(synthetic: SyntheticSet) -> TrainingRecipe:
+        return replace(config.evaluate.training(step_size(config.evaluate, synthetic)), epochs=watch.probe_epochs)
+
+    return Probe(
+        every=watch.probe_every,
+        network=session.build_network(config.evaluate.network or config.network),
+        training=training,
+        augment=config.evaluate.augment or config.augment,
+        validation=test_examples(session.data, session.preprocess, "validation"),
+        networks=watch.probe_networks,
+        rng=session.rng.child("probe"),
+        path=session.run.metrics,
+    )
+
+
+def _artifact(session: Session, synthetic: SyntheticSet, iteration: int) -> Artifact:
+    method = session.config.method_name
+    paper, fields = METHODS[method].paper, unstructure(session.config.method)
+    card = make_card(session, iteration=iteration, method=method, paper=paper, hyper_parameters=fields)
+    return Artifact(synthetic, card, session.preprocess)
+
+
+def make_card(
+    session: Session, *, iteration: int, method: str, paper: str = "", hyper_parameters: dict[str, Any] | None = None
+) -> Card:
+    """Return the card of a set that belongs to this run."""
+    config, data = session.config, session.data.card
+    trained_by = {}
+    if session.run.experts.exists():
+        used = load_record(ExpertsUsed, session.run.experts)
+        trained_by = {"experts": used.content_key, "count": len(used.checksums)}
+    return Card(
+        dataset=data.name,
+        classes=data.classes,
+        shape=data.shape,
+        ipc=config.ipc,
+        preprocess=session.preprocess.description,
+        network=session.network.name,
+        augment=session.augment.description,
+        method=method,
+        paper=paper,
+        iteration=iteration,
+        seed=config.seed,
+        hyper_parameters=hyper_parameters or {},
+        trained_by=trained_by,
+        data_checksum=data.checksum,
+        data_source=data.source,
+        data_licence=data.licence,
+        data_split=data.split,
+    )

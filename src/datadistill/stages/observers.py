@@ -1,0 +1,167 @@
+"""What looks on while a set is distilled: the log, the probe on validation data, pictures, checkpoints.
+
+Observers change neither the state nor a random stream, so a run with other observers gives the same set.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from datadistill.core.errors import CorruptFileError, NonFiniteError
+from datadistill.core.randomness import Randomness
+from datadistill.data import Preprocess
+from datadistill.distill import Progress, check_state
+from datadistill.evaluate.run import Trial, run_trial, synthetic_examples
+from datadistill.networks import FlatNetwork
+from datadistill.runtime.atomic import read_tensors, write_tensors
+from datadistill.runtime.metrics import append_rows
+from datadistill.runtime.progress import Bar
+from datadistill.synthetic.artifact import SyntheticSet
+from datadistill.synthetic.pictures import save_grid
+from datadistill.training.fit import Examples
+from datadistill.training.schedules import TrainingRecipe
+
+
+@dataclass
+class Log:
+    """Appends what was read from the device to ``metrics.jsonl`` and moves the progress bar."""
+
+    path: Path
+    bar: Bar
+    note: str = ""
+
+    def __call__(self, progress: Progress) -> None:
+        """Write new rows."""
+        if progress.metrics:
+            append_rows(self.path, progress.metrics)
+            last = progress.metrics[-1]
+            self.note = "  ".join(f"{name} {value:.4g}" for name, value in last.items() if name != "iteration")
+        self.bar.advance(1, self.note)
+
+
+@dataclass
+class Probe:
+    """Trains a few networks on the set every so often and keeps the set that did best on validation data.
+
+    Attributes:
+        every: Iterations between two probes.
+        network: What is trained.
+        training: How; the step size is replaced by the learned one where there is one.
+        augment: With which augmentation.
+        validation: Held-out real images.
+        networks: Networks per probe; always the same initial weights.
+        rng: Where those come from.
+        path: ``metrics.jsonl``.
+        accuracy: Best so far; NaN before the first probe.
+        iteration: When that was.
+        best: The set of that iteration.
+    """
+
+    every: int
+    network: FlatNetwork
+    training: Callable[[SyntheticSet], TrainingRecipe]
+    augment: str
+    validation: Examples
+    networks: int
+    rng: Randomness
+    path: Path
+    accuracy: float = -1.0
+    iteration: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, progress: Progress) -> None:
+        """Probe, if it is time."""
+        if progress.iteration % self.every:
+            return
+        synthetic = progress.export()
+        score = self.score(synthetic)
+        append_rows(self.path, [{"iteration": progress.iteration, "validation_accuracy": score}])
+        if score > self.accuracy:
+            self.accuracy, self.iteration, self.best = score, progress.iteration, synthetic.tensors()
+
+    def score(self, synthetic: SyntheticSet) -> float:
+        """Return the mean validation accuracy of networks trained on ``synthetic``."""
+        training, examples = self.training(synthetic), synthetic_examples(synthetic)
+        trials = [
+            Trial(self.network, examples, self.validation, training, self.augment, self.rng.child("network", j))
+            for j in range(self.networks)
+        ]
+        return sum(run_trial(trial)[0] for trial in trials) / self.networks
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the best set so far, its score and its iteration."""
+        facts = {"accuracy": torch.tensor(self.accuracy).double(), "iteration": torch.tensor(self.iteration)}
+        return {**facts, **{f"best.{name}": tensor for name, tensor in self.best.items()}}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what :meth:`tensors` returned."""
+        self.accuracy, self.iteration = tensors["accuracy"].item(), int(tensors["iteration"].item())
+        self.best = {name[5:]: tensor for name, tensor in tensors.items() if name.startswith("best.")}
+
+
+@dataclass
+class Frames:
+    """Keeps a picture of the images every so often."""
+
+    folder: Path
+    every: int
+    columns: int
+    preprocess: Preprocess
+
+    def __call__(self, progress: Progress) -> None:
+        """Draw, if it is time."""
+        if progress.iteration % self.every == 0:
+            self.draw(progress.iteration, progress.export())
+
+    def draw(self, iteration: int, synthetic: SyntheticSet) -> None:
+        """Write the picture of one iteration; 0 is before the first."""
+        pixels = self.preprocess.to_pixels(synthetic.images)
+        save_grid(self.folder / f"iteration_{iteration:06d}.png", pixels, self.columns)
+
+
+@dataclass
+class Checkpoint:
+    """Writes the state, and what the probe remembers, in one file that is replaced by rename.
+
+    A state with numbers that are not finite never replaces a good one.
+    """
+
+    path: Path
+    every: int
+    probe: Probe | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Write, if it is time."""
+        if progress.iteration % self.every:
+            return
+        state = progress.state.tensors()
+        check_state(state, progress.iteration)
+        content = {f"state.{name}": tensor for name, tensor in state.items()}
+        if self.probe is not None:
+            content |= {f"probe.{name}": tensor for name, tensor in self.probe.tensors().items()}
+        write_tensors(self.path, content, {"iteration": str(progress.iteration)})
+
+
+def read_checkpoint(path: Path) -> tuple[int, dict[str, Tensor], dict[str, Tensor]]:
+    """Return the iteration, the method's state and the probe's state of a checkpoint.
+
+    Raises:
+        CorruptFileError: If the file is damaged or not a checkpoint.
+        NonFiniteError: If the state holds numbers that are not finite.
+    """
+    tensors, metadata = read_tensors(path)
+    if "iteration" not in metadata:
+        raise CorruptFileError(f"{path}: not a checkpoint")
+    parts = {
+        part: {name.removeprefix(part): tensor for name, tensor in tensors.items() if name.startswith(part)}
+        for part in ("state.", "probe.")
+    }
+    iteration = int(metadata["iteration"])
+    try:
+        check_state(parts["state."], iteration)
+    except NonFiniteError as error:
+        raise NonFiniteError(f"{path}: {error}") from error
+    return iteration, parts["state."], parts["probe."]

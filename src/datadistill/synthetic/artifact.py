@@ -1,0 +1,140 @@
+"""The synthetic set as tensors, and on disk: ``synthetic.safetensors``, ``card.json``, ``grid.png``."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from datadistill.core.arrays import Images, Targets
+from datadistill.core.errors import CorruptFileError
+from datadistill.data.preprocess import Preprocess, load_preprocess
+from datadistill.runtime.atomic import read_tensors, write_tensors
+from datadistill.runtime.records import load_record, save_record
+from datadistill.synthetic.pictures import save_grid
+
+
+@dataclass(frozen=True)
+class SyntheticSet:
+    """A distilled training set, independent of the method that made it.
+
+    Attributes:
+        images: In the space a network sees (``card.preprocess`` says which); rows sorted by class.
+        targets: Distributions over the classes, or one-hot rows, or raw logits (``card.label_kind``).
+        student_lr: Learned step size: one entry, or one per step; absent where the method learns none.
+        order: Rows used in each step, where the method prescribes them.
+    """
+
+    images: Images
+    targets: Targets
+    student_lr: Float[Tensor, " t"] | None = None
+    order: Int64[Tensor, "t b"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device) -> "SyntheticSet":
+        """Return the set on another device."""
+        moved = {name: tensor.to(device) for name, tensor in self.tensors().items()}
+        return replace(self, **moved)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors that are present, by field name."""
+        names = ("images", "targets", "student_lr", "order")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What there is to know about a synthetic set besides its tensors; written last.
+
+    Attributes:
+        dataset: Name of the real data set.
+        classes: Class names; their order defines the labels.
+        shape: Channels, height, width.
+        ipc: Images per class.
+        label_kind: ``hard`` (one-hot), ``soft`` (distributions) or ``logits``.
+        preprocess: Description of the pixel space, enough to invert it.
+        network: Network the set was distilled with.
+        augment: Augmentation the set was distilled with.
+        method: Registered name, or where an imported set comes from.
+        paper: Reference.
+        iteration: Outer iterations the images have seen.
+        seed: Seed of the run.
+        hyper_parameters: Fields of the method.
+        trained_by: What else went in: content key of the experts, number of teachers …
+        data_checksum: Checksum of the real data.
+        data_source: Where the real data come from.
+        data_licence: Licence of the real data.
+        data_split: How validation and test were separated.
+        checksum: Of ``synthetic.safetensors``; filled in on saving.
+        preprocess_checksum: Of ``preprocess.safetensors``, where the pixel space needs tensors.
+    """
+
+    schema_version: ClassVar[int] = 1
+    dataset: str
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    ipc: int
+    label_kind: Literal["hard", "soft", "logits"] = "hard"
+    preprocess: dict[str, Any]
+    network: str
+    augment: str
+    method: str
+    paper: str = ""
+    iteration: int = 0
+    seed: int = 0
+    hyper_parameters: dict[str, Any] = field(default_factory=dict)
+    trained_by: dict[str, Any] = field(default_factory=dict)
+    data_checksum: str = ""
+    data_source: str = ""
+    data_licence: str = ""
+    data_split: str = ""
+    checksum: str = ""
+    preprocess_checksum: str | None = None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A synthetic set with its card and the pixel space it lives in."""
+
+    synthetic: SyntheticSet
+    card: Card
+    preprocess: Preprocess
+
+    def pixels(self) -> Images:
+        """Return the images in [0, 1], clamped: what a person looks at."""
+        return self.preprocess.to_pixels(self.synthetic.images).clamp(0, 1)
+
+
+def save_artifact(folder: Path, artifact: Artifact) -> Card:
+    """Write an artifact, its card last, and return the card with checksums."""
+    (folder / "card.json").unlink(missing_ok=True)
+    checksum = write_tensors(folder / "synthetic.safetensors", artifact.synthetic.tensors())
+    whitening = artifact.preprocess.tensors()
+    extra = write_tensors(folder / "preprocess.safetensors", whitening) if whitening else None
+    save_grid(folder / "grid.png", artifact.pixels(), columns=artifact.card.ipc)
+    card = replace(artifact.card, checksum=checksum, preprocess_checksum=extra)
+    save_record(folder / "card.json", card)
+    return card
+
+
+def load_artifact(folder: Path) -> Artifact:
+    """Return the artifact in ``folder``.
+
+    Raises:
+        CorruptFileError: If a file is missing, damaged, or does not fit the card.
+        SchemaVersionError: If it was written by a newer version.
+    """
+    card = load_record(Card, folder / "card.json")
+    tensors, _ = read_tensors(folder / "synthetic.safetensors", card.checksum)
+    whitening: dict[str, Tensor] = {}
+    if card.preprocess_checksum is not None:
+        whitening, _ = read_tensors(folder / "preprocess.safetensors", card.preprocess_checksum)
+    n, k = len(card.classes) * card.ipc, len(card.classes)
+    images, targets = tensors.get("images"), tensors.get("targets")
+    if images is None or images.shape[1:] != card.shape or targets is None or targets.shape != (len(images), k):
+        raise CorruptFileError(f"{folder}: the tensors do not have the shapes on the card ({n} images of {card.shape})")
+    return Artifact(SyntheticSet(**tensors), card, load_preprocess(card.preprocess, whitening))

@@ -1,0 +1,1 @@
+"""The only ordinary training loop: one network, one set, SGD; used for experts, evaluation and baselines."""

@@ -1,0 +1,146 @@
+"""The only ordinary training loop.
+
+Data stay on the device; order and augmentation are drawn on the CPU by named streams, for many steps at
+once, and moved in one copy. Nothing in the loop waits for the device.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from datadistill.augment import Augment, Draws
+from datadistill.core.arrays import Images, Params, Statistics
+from datadistill.core.randomness import Randomness
+from datadistill.networks import FlatNetwork
+from datadistill.training.schedules import TrainingRecipe
+
+_STEPS_PER_DRAW = 64
+_STATISTICS_MOMENTUM = 0.1  # PyTorch's default weight of the newest batch in running statistics
+
+
+def as_they_are(images: Tensor) -> Images:
+    """Return images that already are network inputs."""
+    return images
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a network is trained or tested on.
+
+    Attributes:
+        images: Bytes or floats, ``[n c h w]``, on the device.
+        targets: Class indices ``[n]`` or distributions ``[n k]``.
+        prepare: Turns rows of ``images`` into network inputs: normalisation, whitening, or nothing.
+    """
+
+    images: Tensor
+    targets: Tensor
+    prepare: Callable[[Tensor], Images] = as_they_are
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A network in training, between two epochs.
+
+    Attributes:
+        params: Its parameters.
+        statistics: Running statistics of its batch-norm layers, for evaluation.
+        velocity: Momentum of SGD; zeros at the start.
+        epoch: Epochs behind it.
+        loss: Mean training loss of the last epoch, on the device.
+    """
+
+    params: Params
+    statistics: Statistics
+    velocity: Params
+    epoch: int
+    loss: Tensor
+
+    @classmethod
+    def start(cls, network: FlatNetwork, params: Params) -> "Fitted":
+        """Return the state before the first epoch. Copies ``params``."""
+        own = params.detach().clone()
+        statistics = network.initial_statistics().to(own)
+        return cls(own, statistics, torch.zeros_like(own), 0, torch.full((), torch.nan, device=own.device))
+
+
+def fit(
+    network: FlatNetwork,
+    start: Fitted,
+    examples: Examples,
+    recipe: TrainingRecipe,
+    augment: Augment,
+    rng: Randomness,
+) -> Iterator[Fitted]:
+    """Train a network and yield it after every epoch; only the last value stays valid afterwards.
+
+    A run that starts from a yielded state (copied) goes on exactly as the one that yielded it.
+
+    Args:
+        network: Pure function of parameters and images.
+        start: Where to begin; its tensors are changed in place.
+        examples: The training set.
+        recipe: Epochs, step sizes, momentum.
+        augment: Applied to every batch with fresh draws.
+        rng: Streams ``order`` and ``augment`` are drawn from it.
+    """
+    n, size = len(examples), min(recipe.batch_size, len(examples))
+    steps = -(-n // size)
+    epochs_per_draw = max(1, _STEPS_PER_DRAW // steps)
+    params, statistics, velocity = start.params, start.statistics, start.velocity
+    order, draws = torch.empty(0), None
+    for epoch in range(start.epoch, recipe.epochs_run):
+        chunk, within = divmod(epoch, epochs_per_draw)
+        if draws is None or within == 0:
+            order, draws = _draw(rng.at(chunk), augment, epochs_per_draw, steps, n, size, params.device)
+        if recipe.reset_momentum and epoch == recipe.drop_epoch:
+            velocity.zero_()
+        total = torch.zeros((), device=params.device, dtype=params.dtype)
+        for step in range(steps):
+            rows = order[within, step * size : (step + 1) * size]
+            drawn = draws[within * steps + step].rows(len(rows))
+            images = augment.apply(examples.prepare(examples.images[rows]), drawn)
+            loss = _sgd_step(network, params, statistics, velocity, images, examples.targets[rows], recipe, epoch)
+            total += len(rows) * loss
+        yield Fitted(params, statistics, velocity, epoch + 1, total / n)
+
+
+def _draw(
+    rng: Randomness, augment: Augment, epochs: int, steps: int, n: int, size: int, device: torch.device
+) -> tuple[Tensor, Draws]:
+    """Return row orders ``[epochs n]`` and the augmentation draws of all steps, on the device."""
+    generator = rng.stream("order")
+    order = torch.stack([torch.randperm(n, generator=generator) for _ in range(epochs)])
+    draws = augment.draw(rng.stream("augment"), steps=epochs * steps, batch=size)
+    return order.to(device), draws.to(device)
+
+
+def _sgd_step(
+    network: FlatNetwork,
+    params: Params,
+    statistics: Statistics,
+    velocity: Params,
+    images: Images,
+    targets: Tensor,
+    recipe: TrainingRecipe,
+    epoch: int,
+) -> Tensor:
+    """Change ``params``, ``statistics`` and ``velocity`` in place by one step; return the loss."""
+    leaf = params.detach().requires_grad_()
+    logits, batch_statistics = network.with_statistics(leaf, images)
+    loss = F.cross_entropy(logits, targets)
+    (gradient,) = torch.autograd.grad(loss, leaf)
+    if recipe.weight_decay:
+        gradient.add_(params, alpha=recipe.weight_decay)
+    if recipe.momentum:
+        gradient = velocity.mul_(recipe.momentum).add_(gradient)
+    params.sub_(gradient, alpha=recipe.lr_at(epoch))
+    if len(statistics):
+        statistics.lerp_(batch_statistics.detach(), _STATISTICS_MOMENTUM)
+    return loss.detach()

@@ -1,0 +1,60 @@
+"""How an ordinary network is trained: epochs, step sizes, momentum."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecipe:
+    """SGD with momentum and a step-size schedule.
+
+    Attributes:
+        epochs: Passes over the set, at least 1.
+        batch_size: Images per step; the last batch of an epoch may be smaller.
+        lr: First step size, > 0.
+        momentum: In [0, 1).
+        weight_decay: Coefficient of ½‖θ‖², added to the gradient.
+        schedule: ``constant``; ``step``: tenfold drop after ``decay_at``; ``cosine``: half a cosine to zero.
+        decay_at: Fraction of ``epochs``; with ``step`` only.
+        reset_momentum: Whether the momentum is forgotten when the step size drops.
+        extra_epoch: Whether one epoch more is run, and the drop comes one epoch later, as in loops that
+            count from 0 to ``epochs`` inclusive.
+    """
+
+    epochs: int
+    batch_size: int = 256
+    lr: float = 0.01
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "step", "cosine"] = "constant"
+    decay_at: float = 0.5
+    reset_momentum: bool = False
+    extra_epoch: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError("epochs and batch_size must be at least 1")
+        if not (self.lr > 0 and 0 <= self.momentum < 1 and self.weight_decay >= 0):
+            raise ValueError("lr must be positive, momentum in [0, 1), weight_decay not negative")
+        if not 0 < self.decay_at <= 1:
+            raise ValueError(f"decay_at must be in (0, 1], got {self.decay_at}")
+
+    @property
+    def epochs_run(self) -> int:
+        """Epochs actually run."""
+        return self.epochs + self.extra_epoch
+
+    @property
+    def drop_epoch(self) -> int | None:
+        """First epoch (from 0) with the smaller step size; ``None`` without a drop."""
+        if self.schedule != "step":
+            return None
+        return math.floor(self.epochs * self.decay_at) + (2 if self.extra_epoch else 0)
+
+    def lr_at(self, epoch: int) -> float:
+        """Return the step size in ``epoch``, counted from 0."""
+        if self.schedule == "cosine":
+            return 0.5 * self.lr * (1 + math.cos(math.pi * epoch / self.epochs_run))
+        drop = self.drop_epoch
+        return self.lr * (0.1 if drop is not None and epoch >= drop else 1.0)

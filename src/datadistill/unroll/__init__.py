@@ -1,0 +1,9 @@
+"""The differentiable-training engine: exact gradients of a trained student with respect to its training set.
+
+One interface, two exact strategies. Knows networks, augmentations and tensors; not experts, not methods.
+"""
+
+from datadistill.unroll.engine import Gradients, Unroll
+from datadistill.unroll.steps import Steps, draw_steps
+
+__all__ = ["Gradients", "Steps", "Unroll", "draw_steps"]
