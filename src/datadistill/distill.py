@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ class Progress:
         return self._method.export(self._problem, self._state)
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Anything that looks on: metrics, checkpoints, probes, pictures."""
 

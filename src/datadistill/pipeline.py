@@ -1,14 +1,18 @@
 """All stages of a run, one after another: what ``dd.run(...)`` and ``datadistill run`` call."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from datadistill.config import RunConfig, load_recipe
+from datadistill.core.errors import UsageError
+from datadistill.data import RealData
 from datadistill.evaluate.protocol import Evaluation
 from datadistill.report import write_report
+from datadistill.runtime.progress import Reporter
 from datadistill.runtime.records import load_record
 from datadistill.runtime.rundir import RunDir
-from datadistill.stages import Session, run_distill, run_evaluate, run_experts
+from datadistill.stages import Session, open_run, run_distill, run_evaluate, run_experts
 from datadistill.synthetic.artifact import Artifact, load_artifact
 
 
@@ -32,6 +36,50 @@ class Outcome:
     def accuracy(self) -> float:
         """Mean test accuracy of networks trained on the distilled set, in [0, 1], under the first protocol."""
         return next(iter(self.evaluations.values())).results["synthetic"].mean
+
+
+def run(
+    recipe: str | RunConfig = "mtt_digits_ipc1",
+    *settings: str,
+    out: Path | str | None = None,
+    data: RealData | None = None,
+    resume: bool = True,
+    device: str = "auto",
+    data_root: Path | str | None = None,
+    reporter: Reporter | None = None,
+) -> Outcome:
+    """Run all stages of a recipe and return what came out.
+
+    Args:
+        recipe: Name of a recipe, a path to a ``.toml`` file, or a configuration.
+        settings: ``key=value`` changes of a named recipe: ``"iterations=500"``, ``"method.mtt.image_lr=30"``.
+        out: The run directory; ``runs/<recipe>`` by default.
+        data: The user's own data, from :func:`datadistill.from_arrays`; the recipe's data set otherwise.
+        resume: Whether a run directory that is there is gone on with.
+        device: ``auto``, ``cpu``, ``cuda`` …
+        data_root: Where named data sets are; ``$DATADISTILL_DATA`` or ``data`` by default.
+        reporter: Where progress is shown; nowhere by default.
+
+    Raises:
+        UsageError: If something given cannot be used; the message says what.
+        NumericalError: If the distillation left the finite numbers.
+
+    Example:
+        >>> outcome = run("mtt_digits_ipc1", "iterations=100", out="runs/first")  # doctest: +SKIP
+        >>> outcome.accuracy  # doctest: +SKIP
+    """
+    if isinstance(recipe, RunConfig):
+        if settings:
+            raise UsageError("settings change a named recipe; a RunConfig is changed with dataclasses.replace")
+        config, name = recipe, f"{recipe.method_name}_ipc{recipe.ipc}"
+    else:
+        config, name = load_recipe(recipe, settings), Path(recipe).stem
+    if data is not None:
+        config = replace(config, dataset=data.card.name)
+    folder = Path(out) if out is not None else Path("runs") / name
+    root = Path(data_root) if data_root is not None else None
+    session = open_run(folder, config, resume=resume, device=device, data_root=root, reporter=reporter, data=data)
+    return run_stages(session)
 
 
 def run_stages(session: Session) -> Outcome:

@@ -30,6 +30,7 @@ def test_one_network_has_no_interval() -> None:
     drawn = chart(_with(single))
     assert drawn.bars[0].low == drawn.bars[0].high == pytest.approx(83.14)
     assert "none" in drawn.rows[0]
+    assert "step size 0.1 throughout" in drawn.setting and "of its own" not in drawn.setting
 
 
 def test_bars_scale_to_small_accuracies_and_stay_inside() -> None:
@@ -43,6 +44,12 @@ def test_an_unknown_subject_is_shown_last_under_its_name() -> None:
     other = Result.of("herding_set", "", 10, ((0.5,),), 0.01, 1.0)
     more = dataclasses.replace(evaluation, results={"herding_set": other, **evaluation.results})
     assert summary_rows(more)[-1].subject == "herding set"
+
+
+def test_the_setting_does_not_claim_the_full_set() -> None:
+    setting = chart(evaluation_of("upstream", 1, 10)).setting
+    assert "1,000 epochs and one more" in setting and "after 50 % of the epochs with the momentum reset" in setting
+    assert setting.endswith("The full training set is trained on by a schedule of its own.")
 
 
 def test_sentence_of_an_evaluated_run(tmp_path: Path) -> None:
@@ -100,7 +107,7 @@ def test_network_names_and_articles() -> None:
 def _with(result: Result) -> Evaluation:
     return Evaluation(
         name="default",
-        protocol=Protocol(lr=0.1, decay_at=None),
+        protocol=Protocol(lr=0.1, schedule="constant"),
         dataset="digits",
         network="mlp",
         split="360 test images",

@@ -22,7 +22,8 @@ class Protocol:
         fallback_lr: Used for sets without a learned step size.
         momentum: Of SGD, in [0, 1).
         weight_decay: Coefficient of ½‖θ‖².
-        decay_at: Fraction of the epochs after which the step size drops tenfold; absent for never.
+        schedule: ``step``: the step size drops tenfold after ``decay_at``; ``constant``; ``cosine``.
+        decay_at: Fraction of the epochs after which it drops.
         reset_momentum: Whether the momentum is forgotten at that point.
         extra_epoch: Whether one epoch more is run, as loops that count from 0 to E inclusive do.
         augment: Augmentation of the training images; absent means the one the set was distilled with.
@@ -38,7 +39,8 @@ class Protocol:
     fallback_lr: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    decay_at: float | None = 0.5
+    schedule: Literal["constant", "step", "cosine"] = "step"
+    decay_at: float = 0.5
     reset_momentum: bool = False
     extra_epoch: bool = False
     augment: str | None = None
@@ -57,8 +59,8 @@ class Protocol:
             lr=lr,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
-            schedule="constant" if self.decay_at is None else "step",
-            decay_at=self.decay_at or 1.0,
+            schedule=self.schedule,
+            decay_at=self.decay_at,
             reset_momentum=self.reset_momentum,
             extra_epoch=self.extra_epoch,
         )

@@ -46,8 +46,8 @@ class Problem:
         augment: The augmentation of student steps, or of whatever the method augments.
         initial_images: First synthetic images, ``[n c h w]``.
         initial_targets: Their one-hot targets, ``[n k]``.
-        unroll: The differentiable-training engine, set up by the plan.
-        experts: Trajectories, for methods that need them.
+        unroll: The differentiable-training engine, set up by the plan; for methods that unroll.
+        experts: Trajectories; for methods that need them.
         terms: Additions to the objective.
     """
 
@@ -57,7 +57,7 @@ class Problem:
     augment: Augment
     initial_images: Images
     initial_targets: Targets
-    unroll: Unroll
+    unroll: Unroll | None = None
     experts: ExpertStore | None = None
     terms: tuple[Term, ...] = ()
 
@@ -76,7 +76,18 @@ class Problem:
             raise ValueError("this method needs experts, and the problem has none")
         return self.experts
 
+    def require_unroll(self) -> Unroll:
+        """Return the engine.
 
+        Raises:
+            ValueError: If the problem was set up without one.
+        """
+        if self.unroll is None:
+            raise ValueError("this method differentiates through training, and the problem has no engine")
+        return self.unroll
+
+
+@runtime_checkable
 class SetState(Resumable, Protocol):
     """State of a method: resumable, and able to take a gradient step on its synthetic set."""
 

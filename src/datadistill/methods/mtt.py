@@ -97,7 +97,7 @@ class MTT:
             batch_size=self.batch_syn,
             device=problem.device,
         )
-        found = problem.unroll(
+        found = problem.require_unroll()(
             start,
             state.images,
             state.targets,

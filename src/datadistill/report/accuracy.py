@@ -186,13 +186,23 @@ def _cells(result: Result) -> tuple[str, ...]:
 
 
 def _setting(evaluation: Evaluation) -> str:
+    """Return how the networks were trained, in words; the full set is no small set and has its own schedule."""
     protocol: Protocol = evaluation.protocol
     lr = f"step size {wording.quantity(protocol.lr)}" if protocol.lr is not None else "step size as in the table"
-    decay = f", divided by ten after {protocol.decay_at:.0%} of the epochs" if protocol.decay_at is not None else ""
-    momentum = " with the momentum reset there" if decay and protocol.reset_momentum else ""
-    return (
+    text = (
         f"{wording.network(evaluation.network)}, {wording.plural(protocol.epochs, 'epoch')}"
         f"{' and one more' if protocol.extra_epoch else ''} of SGD in batches of {protocol.batch_size}, {lr}"
-        f"{decay.replace('%', ' %')}{momentum}; momentum {protocol.momentum:g}, weight decay "
-        f"{protocol.weight_decay:g}, augmentation {protocol.augment or 'as in the distillation'}."
+        f"{_schedule(protocol)}; momentum {protocol.momentum:g}, weight decay {protocol.weight_decay:g}, "
+        f"augmentation {protocol.augment or 'as in the distillation'}."
     )
+    own = " The full training set is trained on by a schedule of its own."
+    return text + (own if "full" in evaluation.results else "")
+
+
+def _schedule(protocol: Protocol) -> str:
+    if protocol.schedule == "cosine":
+        return " on a cosine schedule"
+    if protocol.schedule == "constant":
+        return " throughout"
+    momentum = " with the momentum reset there" if protocol.reset_momentum else ""
+    return f", divided by ten after {100 * protocol.decay_at:.0f} % of the epochs{momentum}"

@@ -14,7 +14,7 @@ Values = npt.NDArray[np.float64]
 
 WIDTH, HEIGHT = 460.0, 250.0
 """Units of a drawing."""
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 10.0, 40.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 18.0, 10.0, 40.0
 _KNOWN = {
     "matching_loss": "Matching loss",
     "student_lr": "Learned step size",
@@ -23,7 +23,7 @@ _KNOWN = {
 _NOT_CURVES = ("iteration", "seconds")
 _MOST_CURVES, _MOST_DOTS, _MOST_LINE_POINTS, _MOST_MARKS = 12, 500, 400, 30
 _NOISY = 0.01
-"""Share of the vertical range that the scatter about the smoothed line must exceed to be called noise."""
+"""Share of the vertical range that the scatter from one value to the next must exceed to be called noise."""
 
 
 @dataclass(frozen=True)
@@ -120,23 +120,27 @@ def _smooth(values: Values) -> tuple[Values, bool]:
     n = len(values)
     if n <= _MOST_MARKS:
         return values, False
-    half = max(2, n // 40)
-    window = np.ones(2 * half + 1)
+    window = np.ones(_window(n))
     average = np.convolve(values, window, "same") / np.convolve(np.ones(n), window, "same")
-    spread = float(np.ptp(values))
-    noisy = spread > 0 and float(np.std(values - average)) > _NOISY * spread
+    jitter = float(np.median(np.abs(np.diff(values, 2)))) / 1.65  # the deviation of independent normal noise
+    noisy = jitter > _NOISY * float(np.ptp(values))
     return (average, True) if noisy else (values, False)
 
 
+def _window(values: int) -> int:
+    """Return how many values are averaged: an odd number, about a twentieth of them, at least five."""
+    return 2 * max(2, values // 40) + 1
+
+
 def _note(lost: int, logged: int, *, noisy: bool) -> str:
-    parts = ["dots: logged values; line: moving average over a twentieth of them"] if noisy else []
+    parts = [f"dots: logged values; line: average over {_window(logged - lost)} of them"] if noisy else []
     parts += [f"{lost:,} of {logged:,} values were not finite"] if lost else []
     return f"{capital('; '.join(parts))}." if parts else ""
 
 
 def _iterations(x: Values) -> _Axis:
     low, high = float(x.min()), float(x.max())
-    ticks = tuple(Tick(t, f"{t:,.0f}") for t in _steps(low, high, 5) if t == round(t))
+    ticks = tuple(Tick(t, f"{t:,.0f}") for t in _steps(low, high, 4) if t == round(t))
     return _Axis(low, high, ticks, (LEFT, WIDTH - RIGHT))
 
 
@@ -182,7 +186,7 @@ def _steps(low: float, high: float, wanted: int) -> list[float]:
     """Return round numbers between ``low`` and ``high``, about ``wanted`` of them and at least two."""
     raw = (high - low) / wanted
     unit = 10.0 ** math.floor(math.log10(raw))
-    step = unit * max(m for m in (1, 2, 5) if m * unit <= raw * 1.2)
+    step = unit * min((1, 2, 5, 10), key=lambda multiple: abs(math.log(multiple * unit / raw)))
     return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 

@@ -17,6 +17,7 @@ class Plan:
         workers: Processes for experts and evaluation.
         data_root: Where data sets were found.
         store: Where experts are kept.
+        data_checksum: Of the data the run was started on; absent until they have been read.
         strategy: Unroll strategy; absent until the distillation has started.
         keep_every: Student weights are kept at every such step.
         keep_on_host: Whether they are kept in host memory.
@@ -31,6 +32,7 @@ class Plan:
     workers: int
     data_root: str
     store: str
+    data_checksum: str | None = None
     strategy: Literal["adjoint", "stored"] | None = None
     keep_every: int = 1
     keep_on_host: bool = False

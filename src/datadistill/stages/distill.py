@@ -16,7 +16,6 @@ from datadistill.stages.session import Session
 from datadistill.synthetic.artifact import Artifact, Card, SyntheticSet, save_artifact
 from datadistill.synthetic.initial import initial_set
 from datadistill.training.schedules import TrainingRecipe
-from datadistill.unroll import Unroll
 
 _FRAMES = 30
 
@@ -77,10 +76,9 @@ def make_problem(session: Session) -> Problem:
         augment=session.augment,
         initial_images=images,
         initial_targets=targets,
-        unroll=Unroll(session.network, session.augment),
         experts=open_experts(session) if "experts" in config.method.needs else None,
     )
-    return replace(problem, unroll=decide(session, problem))
+    return replace(problem, unroll=decide(session, problem)) if config.method.unrolled else problem
 
 
 def make_probe(session: Session) -> Probe | None:

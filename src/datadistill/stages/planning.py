@@ -17,6 +17,7 @@ from datadistill.unroll import Unroll, draw_steps
 
 _TIMED_STEPS = 3
 _COMPILE_SECONDS = 90.0
+_COMPILE_GAIN = 0.2  # share of the time that compiling saved where it was measured
 _FLOAT = 4
 
 
@@ -71,40 +72,47 @@ def decide(session: Session, problem: Problem) -> Unroll:
 
     Raises:
         UsageError: If the run cannot fit into the memory limit.
+        ValueError: If the method does not differentiate through training.
     """
-    engine, plan, unrolled = session.config.engine, session.plan, session.config.method.unrolled
-    unroll = Unroll(problem.network, problem.augment)
-    if unrolled is None:
-        return unroll
-    if plan.strategy is None:
-        limit = session.memory_limit or free_bytes(session.device)
-        batch = min(unrolled.batch_size or len(problem.initial_images), len(problem.initial_images))
-        need = estimate(
-            problem.network, problem.data.card.shape, problem.data.classes, batch=batch, steps=unrolled.steps
-        )
-        changes: dict[str, Any] = {
-            "keep_every": engine.keep_every,
-            "keep_on_host": engine.keep_on_host,
-            "micro_batch": engine.micro_batch,
-            "strategy": engine.strategy,
-            "reason": "set by the recipe",
-        }
-        if engine.strategy == "auto":
-            changes |= _fit(need, limit, changes, batch)
-        if changes["strategy"] == "auto":
-            changes |= _faster(unroll, problem, unrolled.batch_size)
-        changes["compiled"] = _compile(session, unroll, problem, unrolled, changes["strategy"])
-        session.change_plan(**changes)
-        plan = session.plan
-    assert plan.strategy is not None
-    return replace(
-        unroll,
-        strategy=plan.strategy,
+    if session.plan.strategy is None:
+        session.change_plan(**_decisions(session, problem))
+    return make_unroll(session, problem)
+
+
+def make_unroll(session: Session, problem: Problem) -> Unroll:
+    """Return the engine as the plan says; the adjoint where it does not say yet."""
+    plan = session.plan
+    return Unroll(
+        problem.network,
+        problem.augment,
+        strategy=plan.strategy or "adjoint",
         keep_every=plan.keep_every,
         keep_on_host=plan.keep_on_host,
         micro_batch=plan.micro_batch,
         compiled=plan.compiled,
     )
+
+
+def _decisions(session: Session, problem: Problem) -> dict[str, Any]:
+    engine, unrolled = session.config.engine, session.config.method.unrolled
+    if unrolled is None:
+        raise ValueError("this method does not differentiate through training")
+    limit = session.memory_limit or free_bytes(session.device)
+    batch = min(unrolled.batch_size or len(problem.initial_images), len(problem.initial_images))
+    shape, classes = problem.data.card.shape, problem.data.classes
+    changes: dict[str, Any] = {
+        "keep_every": engine.keep_every,
+        "keep_on_host": engine.keep_on_host,
+        "micro_batch": engine.micro_batch,
+        "strategy": engine.strategy,
+        "reason": "set by the recipe",
+    }
+    if engine.strategy == "auto":
+        need = estimate(problem.network, shape, classes, batch=batch, steps=unrolled.steps)
+        changes |= _fit(need, limit, changes, batch)
+    if changes["strategy"] == "auto":
+        changes |= _faster(make_unroll(session, problem), problem, unrolled.batch_size)
+    return {**changes, "compiled": _compile(session, problem, unrolled, changes["strategy"])}
 
 
 def _fit(need: Estimate, limit: int, wanted: dict[str, Any], batch: int) -> dict[str, Any]:
@@ -125,43 +133,41 @@ def _fit(need: Estimate, limit: int, wanted: dict[str, Any], batch: int) -> dict
     return {**changes, "reason": f"{reason}; weights kept on the host, {micro} images at a time"}
 
 
-def _faster(unroll: Unroll, problem: Problem, batch_syn: int | None) -> dict[str, Any]:
+def _faster(unroll: Unroll, problem: Problem, batch_size: int | None) -> dict[str, Any]:
     """Return the strategy that takes less time for a few steps, best of three each, interleaved."""
     engines = {"adjoint": replace(unroll, strategy="adjoint"), "stored": replace(unroll, strategy="stored")}
-    rounds = [{name: _time(engine, problem, batch_syn) for name, engine in engines.items()} for _ in range(3)]
+    rounds = [
+        {name: seconds_per_step(engine, problem, batch_size) for name, engine in engines.items()} for _ in range(3)
+    ]
     seconds = {name: min(times[name] for times in rounds) for name in engines}
     best = min(seconds, key=seconds.__getitem__)
-    shown = ", ".join(f"{name} {1000 * value / _TIMED_STEPS:.1f} ms" for name, value in seconds.items())
+    shown = ", ".join(f"{name} {1000 * value:.1f} ms" for name, value in seconds.items())
     return {"strategy": best, "reason": f"both fit in memory; per student step: {shown}"}
 
 
-def _compile(session: Session, unroll: Unroll, problem: Problem, unrolled: Unrolled, strategy: str) -> bool:
+def _compile(session: Session, problem: Problem, unrolled: Unrolled, strategy: str) -> bool:
     """Say whether compiling repays itself: with a compiler at hand, on the CPU, in a long run."""
     wanted = session.config.engine.compiled
     if wanted != "auto":
         return wanted == "yes"
     if strategy == "stored" or session.device.type != "cpu" or shutil.which("g++") is None:
         return False
-    per_step = _time(replace(unroll, strategy="adjoint"), problem, unrolled.batch_size) / _TIMED_STEPS
+    per_step = seconds_per_step(make_unroll(session, problem), problem, unrolled.batch_size)
     expected = per_step * unrolled.steps * session.config.iterations
-    return expected * 0.2 > 2 * _COMPILE_SECONDS
+    return expected * _COMPILE_GAIN > 2 * _COMPILE_SECONDS
 
 
-def _time(unroll: Unroll, problem: Problem, batch_syn: int | None) -> float:
-    """Return the seconds that a few student steps and their gradient take."""
+def seconds_per_step(unroll: Unroll, problem: Problem, batch_size: int | None) -> float:
+    """Return the seconds that one student step and its share of the gradient take."""
     rng = Randomness(0).child("planning")
-    images, targets = problem.initial_images, problem.initial_targets
+    images, device = problem.initial_images, problem.device
     steps = draw_steps(
-        rng,
-        problem.augment,
-        images=len(images),
-        steps=_TIMED_STEPS,
-        batch_size=batch_syn,
-        device=problem.device,
+        rng, problem.augment, images=len(images), steps=_TIMED_STEPS, batch_size=batch_size, device=device
     )
-    start = problem.network.initial(rng.stream("start")).to(problem.device)
+    start = problem.network.initial(rng.stream("start")).to(device)
+    lr = torch.full((1,), 0.01, device=device)
     begun = time.perf_counter()
-    unroll(start, images, targets, torch.full((1,), 0.01, device=problem.device), steps, lambda end: end.square().sum())
-    if problem.device.type == "cuda":
-        torch.cuda.synchronize(problem.device)
-    return time.perf_counter() - begun
+    unroll(start, images, problem.initial_targets, lr, steps, lambda end: end.square().sum())
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (time.perf_counter() - begun) / _TIMED_STEPS

@@ -15,6 +15,7 @@ from datadistill.config import RunConfig, from_toml, to_toml
 from datadistill.core.errors import ConfigError, RunError
 from datadistill.core.randomness import Randomness
 from datadistill.data import Preprocess, RealData, fit_preprocess, load_dataset
+from datadistill.data.split import hold_out
 from datadistill.networks import FlatNetwork, build_network
 from datadistill.runtime.atomic import write_text
 from datadistill.runtime.device import choose_device, peak_bytes, set_up, usable_cores
@@ -38,6 +39,7 @@ class Session:
         plan: Its plan, as written there.
         reporter: Where progress is shown.
         memory_limit: Bytes the distillation may use, where somebody set a limit.
+        own_data: Data handed over by the caller, instead of a data set that is read.
     """
 
     run: RunDir
@@ -45,6 +47,7 @@ class Session:
     plan: Plan
     reporter: Reporter
     memory_limit: int | None = None
+    own_data: RealData | None = None
 
     @cached_property
     def device(self) -> torch.device:
@@ -53,9 +56,21 @@ class Session:
 
     @cached_property
     def data(self) -> RealData:
-        """The real data, validation held out, on the device."""
-        root = Path(self.plan.data_root)
-        data = load_dataset(self.config.dataset, root, validation=self.config.validation, reporter=self.reporter)
+        """The real data, validation held out, on the device.
+
+        Raises:
+            DataError: If the data cannot be read.
+            RunError: If they are not those the run was started on.
+        """
+        root, held_out = Path(self.plan.data_root), self.config.validation
+        if self.own_data is not None:
+            data = hold_out(self.own_data, held_out)
+        else:
+            data = load_dataset(self.config.dataset, root, validation=held_out, reporter=self.reporter)
+        if self.plan.data_checksum is None:
+            self.change_plan(data_checksum=data.card.checksum)
+        elif self.plan.data_checksum != data.card.checksum:
+            raise RunError(f"{self.run.root}: was started on other data than '{data.card.name}' is now")
         return data.to(self.device)
 
     @cached_property
@@ -125,6 +140,7 @@ def open_run(
     data_root: Path | None = None,
     memory_limit: int | None = None,
     reporter: Reporter | None = None,
+    data: RealData | None = None,
 ) -> Session:
     """Create a run directory, or open one that is there.
 
@@ -136,51 +152,48 @@ def open_run(
         data_root: Where data sets are; absent for ``$DATADISTILL_DATA`` or ``./data``.
         memory_limit: Bytes the distillation may use.
         reporter: Where progress is shown.
+        data: The caller's own data; absent for the data set of the configuration.
 
     Raises:
         RunError: If the directory is there and may not be used, or holds another configuration.
     """
-    run, shown = RunDir(out), reporter or Silent()
-    if not run.config.exists():
-        if config is None:
-            run.require()
-        if out.exists() and any(out.iterdir()):
-            raise RunError(f"{out}: is not empty and not a run directory; choose another --out")
-        assert config is not None
-        return _create(run, config, device, data_root, memory_limit, shown)
-    stored = from_toml(run.config.read_text(), source=str(run.config))
-    if config is not None and not resume:
-        raise RunError(f"{out}: is there already; go on with --resume, or choose another --out")
-    if config is not None and config != stored:
-        raise RunError(f"{out}: was started with other settings ({_difference(stored, config)}); choose another --out")
-    if not run.plan.exists():  # killed between the first two files
-        return _create(run, stored, device, data_root, memory_limit, shown)
-    plan = load_record(Plan, run.plan)
-    if data_root is not None:
-        plan = replace(plan, data_root=str(data_root))
+    run = RunDir(out)
+    if run.config.exists():
+        stored = from_toml(run.config.read_text(), source=str(run.config))
+        if config is not None and not resume:
+            raise RunError(f"{out}: is there already; go on with --resume, or choose another --out")
+        if config is not None and config != stored:
+            difference = _difference(stored, config)
+            raise RunError(f"{out}: was started with other settings ({difference}); choose another --out")
+        config = stored
+    elif config is None:
+        raise RunError(f"{out}: not a run directory (it has no config.toml)")
+    elif out.exists() and any(out.iterdir()):
+        raise RunError(f"{out}: is not empty and not a run directory; choose another --out")
+    if run.plan.exists():
+        plan = load_record(Plan, run.plan)
+        plan = replace(plan, data_root=str(data_root)) if data_root is not None else plan
+    else:
+        plan = _start(run, config, choose_device(device), data_root)
     set_up(choose_device(plan.device), plan.threads)
-    return Session(run, stored, plan, shown, memory_limit)
+    return Session(run, config, plan, reporter or Silent(), memory_limit, data)
 
 
-def _create(
-    run: RunDir, config: RunConfig, device: str, data_root: Path | None, memory_limit: int | None, reporter: Reporter
-) -> Session:
-    chosen = choose_device(device)
-    threads = max(1, usable_cores() // config.workers)
-    set_up(chosen, threads)
+def _start(run: RunDir, config: RunConfig, device: torch.device, data_root: Path | None) -> Plan:
+    """Write the first files of a run, the plan last, and return it."""
     plan = Plan(
-        device=str(chosen),
-        threads=threads,
+        device=str(device),
+        threads=max(1, usable_cores() // config.workers),
         workers=config.workers,
         data_root=str(data_root or os.environ.get("DATADISTILL_DATA", "data")),
         store=config.store or str(run.root.parent / "experts"),
     )
     write_text(run.config, to_toml(config))
-    save_record(run.provenance, collect_provenance(config.seed, chosen))
+    save_record(run.provenance, collect_provenance(config.seed, device))
     for stage in _STAGES:
         run.update_stage(stage)
     save_record(run.plan, plan)
-    return Session(run, config, plan, reporter, memory_limit)
+    return plan
 
 
 def _difference(stored: RunConfig, asked: RunConfig) -> str:

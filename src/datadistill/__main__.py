@@ -1,0 +1,5 @@
+"""``python -m datadistill``."""
+
+from datadistill.cli.main import main
+
+main()

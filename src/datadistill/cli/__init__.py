@@ -1,0 +1,1 @@
+"""The command line: subcommands, few frozen flags, tables. The only room that imports cyclopts and prints."""

@@ -1,0 +1,52 @@
+"""``export``, ``import`` and ``cite``."""
+
+import json
+from pathlib import Path
+
+from datadistill.cli.flags import Flags
+from datadistill.cli.runs import open_from_recipe
+from datadistill.core.registry import find
+from datadistill.interop import export_set
+from datadistill.methods import METHODS
+from datadistill.runtime.rundir import RunDir
+from datadistill.stages import run_import
+from datadistill.synthetic.artifact import load_artifact
+
+
+def export(source: Path, destination: Path, *, flags: Flags = Flags()) -> None:
+    """Write a synthetic set in another format: x.npz, x.pt, or a folder of PNG files.
+
+    Args:
+        source: A run directory, or a folder with card.json.
+        destination: Decides the format by its ending.
+    """
+    line = export_set(load_artifact(_artifact_folder(source)), destination)
+    print(json.dumps({"destination": str(destination)}) if flags.json else line)
+
+
+def import_(source: Path, recipe: str, *, flags: Flags = Flags()) -> None:
+    """Make a run from a synthetic set in an .npz file, to be evaluated like any other.
+
+    Args:
+        source: An .npz file with 'images' (bytes, or [0, 1]) and 'labels' or 'targets', maybe 'student_lr'.
+        recipe: Says data set, pixel space, networks and protocols.
+    """
+    session = open_from_recipe(recipe, flags)
+    run_import(session, source)
+    print(json.dumps({"run": str(session.run.root)}) if flags.json else f"imported: {session.run.root}")
+
+
+def cite(source: str, *, flags: Flags = Flags()) -> None:
+    """Print the BibTeX entry of a method, or of the one a run used.
+
+    Args:
+        source: Name of a method, or a run directory.
+    """
+    folder = Path(source)
+    name = load_artifact(_artifact_folder(folder)).card.method if folder.is_dir() else source
+    entry = find(METHODS, name, "method")
+    print(json.dumps({"method": name, "bibtex": entry.bibtex}) if flags.json else entry.bibtex)
+
+
+def _artifact_folder(source: Path) -> Path:
+    return source if (source / "card.json").exists() else RunDir(source).require().synthetic

@@ -1,0 +1,60 @@
+"""Tables for a person at a terminal."""
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from datadistill.evaluate.protocol import Evaluation
+from datadistill.pipeline import Outcome
+from datadistill.report import summary_rows
+from datadistill.stages.forecast import Forecast
+
+_GIB = 2**30
+
+
+def show_outcome(console: Console, outcome: Outcome) -> None:
+    """Print the accuracies of a run and the path of its report."""
+    for evaluation in outcome.evaluations.values():
+        console.print(_accuracies(evaluation))
+    console.print(f"report: {outcome.report}", soft_wrap=True, highlight=False)
+
+
+def _accuracies(evaluation: Evaluation) -> Table:
+    title = f"{evaluation.dataset}, {evaluation.network}, protocol '{evaluation.name}' ({evaluation.split})"
+    table = plain_table(title, "trained on", ">images", ">accuracy", ">95 % interval", ">networks")
+    for row in summary_rows(evaluation):
+        result = evaluation.results[row.subject]
+        low, high = result.interval
+        shown = f"{100 * low:.1f} – {100 * high:.1f}" if high > low else "–"
+        networks = sum(len(draw) for draw in result.accuracies)
+        table.add_row(result.description, f"{result.images:,}", f"{100 * result.mean:.1f} %", shown, str(networks))
+    return table
+
+
+def show_forecast(console: Console, recipe: str, expected: Forecast) -> None:
+    """Print what a recipe will need."""
+    table = plain_table(f"{recipe} on {expected.device}", "stage", ">time", ">memory", ">disk", "what")
+    for row in expected.rows:
+        disk = f"{row.disk_bytes / 2**20:,.0f} MiB" if row.disk_bytes else ""
+        memory = f"{row.memory_bytes / _GIB:.2f} GiB" if row.memory_bytes else ""
+        table.add_row(row.stage, duration(row.seconds), memory, disk, row.what)
+    table.add_section()
+    table.add_row("all", duration(sum(row.seconds for row in expected.rows)), "", "", expected.note)
+    console.print(table)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in words a person reads: ``41 s``, ``12 min``, ``3.4 h``, ``2.1 days``."""
+    for limit, unit, size in ((90, "s", 1), (90 * 60, "min", 60), (48 * 3600, "h", 3600)):
+        if seconds < limit:
+            value = seconds / size
+            return f"{value:.1f} {unit}" if unit == "h" or value < 1 else f"{value:.0f} {unit}"
+    return f"{seconds / 86400:.1f} days"
+
+
+def plain_table(title: str, *columns: str) -> Table:
+    """Return an empty table; a column that starts with ``>`` is right-aligned."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
+    return table

@@ -1,0 +1,152 @@
+"""What a recipe will need on this machine: memory, disk and time, from the real data and a few timed steps."""
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datadistill.config import RunConfig
+from datadistill.core.structure import unstructure
+from datadistill.evaluate.run import synthetic_examples
+from datadistill.methods import Problem, Unrolled
+from datadistill.stages.experts import expert_task, full_task
+from datadistill.stages.planning import estimate, make_unroll, seconds_per_step
+from datadistill.stages.session import Session, open_run
+from datadistill.synthetic.artifact import SyntheticSet
+from datadistill.synthetic.initial import initial_set
+from datadistill.training.fit import Examples, Fitted, fit
+from datadistill.training.schedules import TrainingRecipe
+
+_FLOAT = 4
+_TIMED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class ForecastRow:
+    """One stage: seconds, bytes, and what they are for."""
+
+    stage: str
+    seconds: float
+    memory_bytes: int
+    disk_bytes: int
+    what: str
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a recipe will need.
+
+    Attributes:
+        device: Where it was timed.
+        rows: One per stage.
+        note: How the figures came about.
+    """
+
+    device: str
+    rows: tuple[ForecastRow, ...]
+    note: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"device": self.device, "stages": [unstructure(row) for row in self.rows], "note": self.note}
+
+
+def forecast(config: RunConfig, *, device: str, data_root: Path | None, memory_limit: int | None) -> Forecast:
+    """Return what a recipe will need; nothing is written but a temporary folder.
+
+    Raises:
+        DataError: If the data set is not there.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        session = open_run(Path(folder) / "run", config, device=device, data_root=data_root, memory_limit=memory_limit)
+        rows = [*_experts(session), _distill(session), *_evaluate(session)]
+    return Forecast(session.plan.device, tuple(rows), "extrapolated from a few timed steps on this machine")
+
+
+def _experts(session: Session) -> list[ForecastRow]:
+    config, rows = session.config, []
+    p = session.network.parameter_count
+    if "experts" in config.method.needs:
+        task = expert_task(session)
+        epochs = config.experts.count * task.recipe.training.epochs_run
+        seconds = _epoch_seconds(session, task.train, task.recipe.training) * epochs
+        disk = config.experts.count * (task.recipe.training.epochs_run + 1) * p * _FLOAT
+        what = f"{config.experts.count} experts x {task.recipe.training.epochs_run} epochs"
+        rows.append(ForecastRow("experts", seconds, 0, disk, what))
+    if config.full.networks:
+        task = full_task(session)
+        seconds = _epoch_seconds(session, task.train, task.recipe.training)
+        epochs = config.full.networks * task.recipe.training.epochs_run
+        disk = config.full.networks * p * _FLOAT
+        what = f"{config.full.networks} x {task.recipe.training.epochs_run} epochs, once per data set and network"
+        rows.append(ForecastRow("full set", seconds * epochs, 0, disk, what))
+    return rows
+
+
+def _distill(session: Session) -> ForecastRow:
+    config, unrolled = session.config, session.config.method.unrolled or Unrolled(0)
+    problem = _problem(session)
+    n = len(problem.initial_images)
+    batch = min(unrolled.batch_size or n, n)
+    need = estimate(session.network, session.data.card.shape, session.data.classes, batch=batch, steps=unrolled.steps)
+    seconds = seconds_per_step(make_unroll(session, problem), problem, unrolled.batch_size)
+    what = (
+        f"{config.iterations:,} iterations of {unrolled.steps} steps on {batch} images "
+        f"(graph stored: {need.stored / 2**30:.2f} GiB)"
+    )
+    total = seconds * unrolled.steps * config.iterations + _probes(session, problem)
+    return ForecastRow("distill", total, need.adjoint, 0, what)
+
+
+def _evaluate(session: Session) -> list[ForecastRow]:
+    config, problem = session.config, _problem(session)
+    protocol = config.evaluate
+    trainings = protocol.networks * (1 + bool(config.validation and config.watch.probe_every) + protocol.random_draws)
+    training = protocol.training(protocol.lr or protocol.fallback_lr)
+    seconds = _training_seconds(session, problem, training) * trainings
+    what = f"{trainings} networks x {training.epochs_run} epochs per protocol, {len(config.protocols)} protocol(s)"
+    return [ForecastRow("evaluate", seconds * len(config.protocols), 0, 0, what)]
+
+
+def _probes(session: Session, problem: Problem) -> float:
+    watch = session.config.watch
+    if not watch.probe_every or not session.config.validation:
+        return 0.0
+    training = TrainingRecipe(epochs=watch.probe_epochs)
+    probes = session.config.iterations // watch.probe_every
+    return probes * watch.probe_networks * _training_seconds(session, problem, training)
+
+
+def _problem(session: Session) -> Problem:
+    rng = session.rng.child("distill")
+    images, targets = initial_set(
+        session.config.initial, session.data, session.preprocess, ipc=session.config.ipc, rng=rng
+    )
+    return Problem(
+        data=session.data,
+        preprocess=session.preprocess,
+        network=session.network,
+        augment=session.augment,
+        initial_images=images,
+        initial_targets=targets,
+    )
+
+
+def _training_seconds(session: Session, problem: Problem, training: TrainingRecipe) -> float:
+    """Return the time of one evaluation training."""
+    examples = synthetic_examples(SyntheticSet(problem.initial_images, problem.initial_targets))
+    return _epoch_seconds(session, examples, training) * training.epochs_run
+
+
+def _epoch_seconds(session: Session, examples: Examples, training: TrainingRecipe) -> float:
+    """Return the time of one epoch, from a few steps on as many images as they need."""
+    size = min(training.batch_size, len(examples))
+    few = min(len(examples), size * _TIMED_STEPS)
+    part = Examples(examples.images[:few], examples.targets[:few], examples.prepare)
+    params = session.network.initial(session.rng.stream("forecast")).to(session.device)
+    short = TrainingRecipe(epochs=2 * _TIMED_STEPS, batch_size=training.batch_size, lr=1e-6)
+    begun, fastest = time.perf_counter(), float("inf")
+    for _ in fit(session.network, Fitted.start(session.network, params), part, short, session.augment, session.rng):
+        fastest, begun = min(fastest, time.perf_counter() - begun), time.perf_counter()
+    return fastest * len(examples) / few
