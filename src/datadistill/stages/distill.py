@@ -15,6 +15,7 @@ from datadistill.stages.planning import decide
 from datadistill.stages.session import Session
 from datadistill.synthetic.artifact import Artifact, Card, SyntheticSet, save_artifact
 from datadistill.synthetic.initial import initial_set
+from datadistill.synthetic.pictures import tidy_columns
 from datadistill.training.schedules import TrainingRecipe
 
 _FRAMES = 30
@@ -41,7 +42,7 @@ def run_distill(session: Session) -> None:
             resume = (done, {name: tensor.to(session.device) for name, tensor in state.items()})
         cut_back(run.metrics, resume[0] if resume else 0)
         every = config.watch.frame_every or max(1, config.iterations // _FRAMES)
-        frames = Frames(run.frames, every, config.ipc, session.preprocess)
+        frames = Frames(run.frames, every, tidy_columns(config.ipc, session.data.classes), session.preprocess)
         frames.draw(0, SyntheticSet(problem.initial_images, problem.initial_targets))
         with session.reporter.bar("distill", config.iterations, resume[0] if resume else 0) as bar:
             observers: list[Observer] = [Log(run.metrics, bar), frames]

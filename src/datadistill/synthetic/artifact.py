@@ -13,7 +13,7 @@ from datadistill.core.errors import CorruptFileError
 from datadistill.data.preprocess import Preprocess, load_preprocess
 from datadistill.runtime.atomic import read_tensors, write_tensors
 from datadistill.runtime.records import load_record, save_record
-from datadistill.synthetic.pictures import save_grid
+from datadistill.synthetic.pictures import save_grid, tidy_columns
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ def save_artifact(folder: Path, artifact: Artifact) -> Card:
     checksum = write_tensors(folder / "synthetic.safetensors", artifact.synthetic.tensors())
     whitening = artifact.preprocess.tensors()
     extra = write_tensors(folder / "preprocess.safetensors", whitening) if whitening else None
-    save_grid(folder / "grid.png", artifact.pixels(), columns=artifact.card.ipc)
+    columns = tidy_columns(artifact.card.ipc, len(artifact.card.classes))
+    save_grid(folder / "grid.png", artifact.pixels(), columns)
     card = replace(artifact.card, checksum=checksum, preprocess_checksum=extra)
     save_record(folder / "card.json", card)
     return card

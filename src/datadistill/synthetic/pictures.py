@@ -12,6 +12,11 @@ _GAP = 2
 _MIN_TILE = 32
 
 
+def tidy_columns(ipc: int, classes: int) -> int:
+    """Return how many images stand in a row: those of one class, or several classes where each has only one."""
+    return ipc if ipc > 1 else min(classes, 10)
+
+
 def grid(pixels: Images, columns: int) -> Image.Image:
     """Return a picture with ``columns`` images per row, enlarged by a whole factor to at least 32 pixels.
 
