@@ -3,6 +3,8 @@
 Everything that leaves is in pixel space; what only networks see stays in the artifact.
 """
 
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +70,16 @@ def import_set(path: Path, preprocess: Preprocess, shape: tuple[int, int, int], 
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: torch.from_numpy(stored[name]) for name in stored.files if stored[name].dtype.kind in "fiu"}
-    except (OSError, ValueError) as error:
+            numbers = {name: stored[name] for name in stored.files if stored[name].dtype.kind in "fiu"}
+        arrays = {name: torch.from_numpy(a.astype(a.dtype.newbyteorder("="))) for name, a in numbers.items()}
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise ArtifactError(f"{path}: cannot be read as .npz ({error})") from error
     if "images" not in arrays or not {"labels", "targets"} & set(arrays):
         hint = nearest("images", arrays) if "images" not in arrays else nearest("labels", arrays)
         raise ArtifactError(f"{path}: needs 'images' and 'labels' (or 'targets'){hint}")
     images = arrays["images"]
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise ArtifactError(f"{path}: images have dtype {images.dtype}; expected uint8, or floats in pixel space")
     images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     if images.shape[1:] != shape:
         raise ArtifactError(f"{path}: images have shape {tuple(images.shape[1:])}, the data set has {shape}")
@@ -83,6 +88,8 @@ def import_set(path: Path, preprocess: Preprocess, shape: tuple[int, int, int], 
     targets = _targets(path, arrays, len(images), classes)
     order = torch.argsort(targets.argmax(1), stable=True)
     lr = arrays["student_lr"].float().reshape(-1) if "student_lr" in arrays else None
+    if lr is not None and not bool((torch.isfinite(lr) & (lr > 0)).all()):
+        raise ArtifactError(f"{path}: student_lr must be positive, got {lr.tolist()}")
     return SyntheticSet(preprocess.from_pixels(images)[order], targets[order], lr)
 
 

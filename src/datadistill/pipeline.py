@@ -99,6 +99,6 @@ def finish(session: Session) -> Outcome:
     """Write the report of a run that has been evaluated and return the outcome."""
     with session.stage("report"):
         page = write_report(session.run)
-    evaluations = {path.stem: load_record(Evaluation, path) for path in session.run.evaluations()}
-    ordered = {name: evaluations[name] for name in session.config.protocols}
-    return Outcome(session.run, load_artifact(session.run.synthetic), ordered, page)
+    names = session.config.protocols
+    evaluations = {name: load_record(Evaluation, session.run.evaluation(name)) for name in names}
+    return Outcome(session.run, load_artifact(session.run.synthetic), evaluations, page)

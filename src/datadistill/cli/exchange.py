@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from datadistill.cli.flags import Flags
-from datadistill.cli.runs import open_from_recipe
+from datadistill.cli.runs import open_from_recipe, say
+from datadistill.config import load_recipe, to_toml
 from datadistill.core.registry import find
 from datadistill.interop import export_set
 from datadistill.methods import METHODS
@@ -21,7 +22,7 @@ def export(source: Path, destination: Path, *, flags: Flags = Flags()) -> None:
         destination: Decides the format by its ending.
     """
     line = export_set(load_artifact(_artifact_folder(source)), destination)
-    print(json.dumps({"destination": str(destination)}) if flags.json else line)
+    say(flags, line, destination=str(destination))
 
 
 def import_(source: Path, recipe: str, *, flags: Flags = Flags()) -> None:
@@ -31,9 +32,12 @@ def import_(source: Path, recipe: str, *, flags: Flags = Flags()) -> None:
         source: An .npz file with 'images' (bytes, or [0, 1]) and 'labels' or 'targets', maybe 'student_lr'.
         recipe: Says data set, pixel space, networks and protocols.
     """
+    if flags.dry_run:
+        print(to_toml(load_recipe(recipe, flags.settings())), end="")
+        return
     session = open_from_recipe(recipe, flags)
     run_import(session, source)
-    print(json.dumps({"run": str(session.run.root)}) if flags.json else f"imported: {session.run.root}")
+    say(flags, f"imported: {session.run.root}", run=str(session.run.root))
 
 
 def cite(source: str, *, flags: Flags = Flags()) -> None:

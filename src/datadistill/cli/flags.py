@@ -50,6 +50,6 @@ class Flags:
         if self.memory_limit is None:
             return None
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", self.memory_limit.strip(), re.IGNORECASE)
-        if not found:
+        if not found or not float(found[1]):
             raise UsageError(f"--memory-limit {self.memory_limit}: expected a size like 8GiB or 500MB")
         return int(float(found[1]) * _UNITS[found[2].upper()])

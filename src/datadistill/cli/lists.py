@@ -41,8 +41,8 @@ def datasets(*, flags: Flags = Flags()) -> None:
 
 def networks(*, flags: Flags = Flags()) -> None:
     """List the networks."""
-    rows = [(name, family.summary) for name, family in NETWORKS.items()]
-    _show("networks", ("network", "what it is"), rows, flags)
+    rows = [(name, family.summary, family.options) for name, family in NETWORKS.items()]
+    _show("networks, e.g. convnet-3-w64-batchnorm", ("network", "what it is", "options"), rows, flags)
 
 
 def _found(entry: DatasetEntry, root: Path) -> str:

@@ -51,6 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
         _fail("interrupted; the run goes on with --resume", 130)
     except BrokenPipeError:
         sys.stderr.close()
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", 2)
 
 
 def _fail(line: str, code: int) -> None:

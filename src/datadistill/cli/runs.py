@@ -10,14 +10,15 @@ from rich.console import Console
 
 from datadistill.cli.flags import Flags
 from datadistill.cli.tables import show_forecast, show_outcome
-from datadistill.config import RunConfig, load_recipe, to_toml
-from datadistill.core.errors import RunError
+from datadistill.config import RunConfig, load_recipe, recipes, to_toml
+from datadistill.core.errors import RunError, nearest
 from datadistill.pipeline import Outcome, finish, run_stages
 from datadistill.runtime.allocator import keep_freed_memory
 from datadistill.runtime.progress import Reporter, Silent, Terminal
 from datadistill.runtime.rundir import RunDir
 from datadistill.stages import Session, open_run, run_distill, run_evaluate, run_experts
 from datadistill.stages.forecast import forecast
+from datadistill.stages.session import read_config
 
 DEFAULT_RECIPE = "mtt_digits_ipc1"
 _RUNS = Path("runs")
@@ -37,7 +38,7 @@ def run(recipe: str | None = None, *, flags: Flags = Flags()) -> None:
     else:
         config = load_recipe(recipe or DEFAULT_RECIPE, flags.settings())
     if flags.dry_run:
-        print(to_toml(config) if config else RunDir(out).config.read_text(), end="")
+        _show_config(out, config)
         return
     begun = time.perf_counter()
     session = _open(out, config, flags)
@@ -48,21 +49,33 @@ def run(recipe: str | None = None, *, flags: Flags = Flags()) -> None:
 
 def experts(target: Target, *, flags: Flags = Flags()) -> None:
     """Train the experts of a run, or find them in the store."""
-    session = _stage_session(target, flags)
+    out, config = _wanted(target, flags)
+    if flags.dry_run:
+        _show_config(out, config)
+        return
+    session = _open(out, config, flags)
     run_experts(session)
-    session.reporter.say(f"experts: {session.plan.store}")
+    _tell(session, flags, experts=session.plan.store)
 
 
 def distill(target: Target, *, flags: Flags = Flags()) -> None:
     """Distil, from the last checkpoint where there is one."""
-    session = _stage_session(target, flags)
+    out, config = _wanted(target, flags)
+    if flags.dry_run:
+        _show_config(out, config)
+        return
+    session = _open(out, config, flags)
     run_distill(session)
-    session.reporter.say(f"synthetic set: {session.run.synthetic}")
+    _tell(session, flags, synthetic=str(session.run.synthetic))
 
 
 def evaluate(target: Target, *, flags: Flags = Flags()) -> None:
     """Judge the synthetic set of a run against its baselines."""
-    session = _stage_session(target, flags)
+    out, config = _wanted(target, flags)
+    if flags.dry_run:
+        _show_config(out, config)
+        return
+    session = _open(out, config, flags)
     begun = time.perf_counter()
     run_evaluate(session)
     _conclude(finish(session), session, flags, time.perf_counter() - begun)
@@ -73,7 +86,7 @@ def report(target: Target, *, flags: Flags = Flags()) -> None:
     from datadistill.report import write_report
 
     page = write_report(RunDir(target).require())
-    print(json.dumps({"run": str(target), "report": str(page)}) if flags.json else page)
+    say(flags, str(page), run=str(target), report=str(page))
 
 
 def plan(recipe: str | None = None, *, flags: Flags = Flags()) -> None:
@@ -82,8 +95,11 @@ def plan(recipe: str | None = None, *, flags: Flags = Flags()) -> None:
     Args:
         recipe: Name of a recipe, or a .toml file. Default: mtt_digits_ipc1.
     """
-    keep_freed_memory()
     config = load_recipe(recipe or DEFAULT_RECIPE, flags.settings())
+    if flags.dry_run:
+        print(to_toml(config), end="")
+        return
+    keep_freed_memory()
     expected = forecast(config, device=flags.device, data_root=flags.data_root, memory_limit=flags.memory_bytes())
     if flags.json:
         print(json.dumps(expected.as_dict()))
@@ -91,20 +107,44 @@ def plan(recipe: str | None = None, *, flags: Flags = Flags()) -> None:
         show_forecast(Console(), recipe or DEFAULT_RECIPE, expected)
 
 
-def _stage_session(target: Path, flags: Flags) -> Session:
-    """Open the run at ``target``, or start one from a recipe of that name."""
+def _wanted(target: Path, flags: Flags) -> tuple[Path, RunConfig | None]:
+    """Return the run at ``target``, or where to start one from a recipe of that name, and with what."""
     if RunDir(target).config.exists():
         if flags.settings():
             raise RunError(f"{target}: a run's configuration is never edited; --set starts a new run from a recipe")
-        return _open(target, None, flags)
+        return target, None
     if target.is_dir():
         RunDir(target).require()
-    return open_from_recipe(str(target), flags)
+    recipe = str(target)
+    if not recipe.endswith(".toml") and recipe not in recipes():
+        raise RunError(f"{target}: neither a run directory nor a recipe{nearest(recipe, recipes())}")
+    return _run_directory(recipe, flags), load_recipe(recipe, flags.settings())
 
 
 def open_from_recipe(recipe: str, flags: Flags) -> Session:
     """Start a run from a recipe."""
     return _open(_run_directory(recipe, flags), load_recipe(recipe, flags.settings()), flags)
+
+
+def _show_config(out: Path, config: RunConfig | None) -> None:
+    """Print a configuration: the one given, else that of the run at ``out``."""
+    print(to_toml(config or read_config(RunDir(out))), end="")
+
+
+def say(flags: Flags, line: str, **facts: str) -> None:
+    """Print what a command has done: as one JSON object, as a line, or not at all."""
+    if flags.json:
+        print(json.dumps(facts))
+    elif not flags.quiet:
+        print(line)
+
+
+def _tell(session: Session, flags: Flags, **where: str) -> None:
+    """Say where the result of a stage is."""
+    if flags.json:
+        print(json.dumps({"run": str(session.run.root), **where}))
+    for name, place in where.items():
+        session.reporter.say(f"{name}: {place}")
 
 
 def _open(out: Path, config: RunConfig | None, flags: Flags) -> Session:
@@ -129,14 +169,11 @@ def _run_directory(recipe: str, flags: Flags) -> Path:
     if flags.out is not None:
         return flags.out
     name = Path(recipe).stem
-    first = _RUNS / name
+    latest = free = _RUNS / name
     number = 2
-    latest = first
-    while (candidate := _RUNS / f"{name}-{number}").exists():
-        latest, number = candidate, number + 1
-    if flags.resume or not first.exists():
-        return latest
-    return candidate
+    while free.exists():
+        latest, free, number = free, _RUNS / f"{name}-{number}", number + 1
+    return latest if flags.resume else free
 
 
 def _conclude(outcome: Outcome, session: Session, flags: Flags, seconds: float) -> None:

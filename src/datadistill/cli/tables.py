@@ -1,12 +1,12 @@
 """Tables for a person at a terminal."""
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from datadistill.evaluate.protocol import Evaluation
 from datadistill.pipeline import Outcome
-from datadistill.report import summary_rows
+from datadistill.report.accuracy import ordered
 from datadistill.stages.forecast import Forecast
 
 _GIB = 2**30
@@ -21,9 +21,8 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
 
 def _accuracies(evaluation: Evaluation) -> Table:
     title = f"{evaluation.dataset}, {evaluation.network}, protocol '{evaluation.name}' ({evaluation.split})"
-    table = plain_table(title, "trained on", ">images", ">accuracy", ">95 % interval", ">networks")
-    for row in summary_rows(evaluation):
-        result = evaluation.results[row.subject]
+    table = plain_table(title, "trained on", ">images", ">accuracy", ">95 % interval", ">nets")
+    for result in ordered(evaluation):
         low, high = result.interval
         shown = f"{100 * low:.1f} – {100 * high:.1f}" if high > low else "–"
         networks = sum(len(draw) for draw in result.accuracies)
@@ -53,8 +52,9 @@ def duration(seconds: float) -> str:
 
 
 def plain_table(title: str, *columns: str) -> Table:
-    """Return an empty table; a column that starts with ``>`` is right-aligned."""
+    """Return an empty table; a column that starts with ``>`` is right-aligned and never broken."""
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    for column in columns:
-        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
+    for place, column in enumerate(columns):  # the first names what one types: never cut short
+        justify: JustifyMethod = "right" if column.startswith(">") else "left"
+        table.add_column(column.lstrip(">"), justify=justify, no_wrap=place == 0 or justify == "right", overflow="fold")
     return table

@@ -10,7 +10,7 @@ from typing import Any
 import tomli_w
 
 from datadistill.config.schema import RunConfig
-from datadistill.core.errors import ConfigError, nearest
+from datadistill.core.errors import ConfigError, UnknownNameError, nearest
 from datadistill.core.registry import find
 from datadistill.core.structure import parse_value, structure, unstructure
 from datadistill.methods import METHODS
@@ -21,7 +21,11 @@ _RECIPES = resources.files("datadistill.config") / "recipes"
 def recipes() -> dict[str, str]:
     """Return the text of every recipe that comes with the package, by name."""
     files = sorted(_RECIPES.iterdir(), key=lambda item: item.name)
-    return {item.name.removesuffix(".toml"): item.read_text() for item in files if item.name.endswith(".toml")}
+    return {
+        item.name.removesuffix(".toml"): item.read_text(encoding="utf-8")
+        for item in files
+        if item.name.endswith(".toml")
+    }
 
 
 def load_recipe(name: str, settings: tuple[str, ...] = ()) -> RunConfig:
@@ -37,7 +41,7 @@ def load_recipe(name: str, settings: tuple[str, ...] = ()) -> RunConfig:
     """
     if name.endswith(".toml"):
         try:
-            return from_toml(Path(name).read_text(), source=name, settings=settings)
+            return from_toml(Path(name).read_text(encoding="utf-8"), source=name, settings=settings)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{name}: cannot be read ({error})") from error
     return from_toml(find(recipes(), name, "recipe"), source=f"recipe {name}", settings=settings)
@@ -58,7 +62,7 @@ def from_toml(text: str, *, source: str, settings: tuple[str, ...] = ()) -> RunC
     if not isinstance(tables, dict) or len(tables) != 1:
         raise ConfigError(f"{source}: exactly one table [method.<name>] is needed; methods: {', '.join(METHODS)}")
     ((name, fields),) = tables.items()
-    method = structure(find(METHODS, name, "method").cls, fields, source=source, key=f"method.{name}")
+    method = structure(_method_class(name, source), fields, source=source, key=f"method.{name}")
     return structure(RunConfig, {**data, "method": method}, source=source)
 
 
@@ -85,6 +89,8 @@ def apply_settings(data: dict[str, Any], settings: tuple[str, ...]) -> None:
         table = data
         for part in path:
             table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"{source}: '{part}' is not a table in the recipe, it is {table!r}")
         value = parse_value(hint, text.strip(), source=source, key=key)
         if value is None:
             table.pop(last, None)
@@ -95,8 +101,7 @@ def apply_settings(data: dict[str, Any], settings: tuple[str, ...]) -> None:
 def _hint_of(path: tuple[str, ...], source: str) -> Any:
     """Return the annotated type of the field at a dotted path."""
     if path[0] == "method" and len(path) == 3:  # method.<name>.<field>
-        find(METHODS, path[1], "method")
-        cls: Any = METHODS[path[1]].cls
+        cls: Any = _method_class(path[1], source)
         path = path[2:]
     else:
         cls = RunConfig
@@ -111,6 +116,13 @@ def _hint_of(path: tuple[str, ...], source: str) -> Any:
     if dataclasses.is_dataclass(hint):
         raise ConfigError(f"{source}: '{'.'.join(path)}' is a table; set one of its keys: {', '.join(_keys(hint))}")
     return hint
+
+
+def _method_class(name: str, source: str) -> Any:
+    try:
+        return find(METHODS, name, "method").cls
+    except UnknownNameError as error:
+        raise ConfigError(f"{source}: {error}") from error
 
 
 def _keys(cls: Any) -> list[str]:

@@ -1,10 +1,13 @@
 """The schema of a run: frozen dataclasses that compose those of the components."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from datadistill.augment import build_augment
-from datadistill.evaluate.protocol import Protocol
+from datadistill.core.errors import ConfigError, UsageError
+from datadistill.core.registry import find
+from datadistill.evaluate.protocol import PROTOCOLS, Protocol
 from datadistill.methods import METHODS
 from datadistill.networks import canonical_name
 from datadistill.synthetic.initial import Initial
@@ -38,6 +41,21 @@ class ExpertsConfig:
     def __post_init__(self) -> None:
         if self.count < 1:
             raise ValueError(f"count must be at least 1, got {self.count}")
+        self.training(1)
+
+    def training(self, epochs: int) -> TrainingRecipe:
+        """Return how an expert is trained for so many epochs.
+
+        Raises:
+            ValueError: If a value is out of range.
+        """
+        return TrainingRecipe(
+            epochs=epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +77,10 @@ class FullConfig:
         )
     )
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.networks < 0:
+            raise ValueError(f"networks must not be negative, got {self.networks}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +112,8 @@ class WatchConfig:
             raise ValueError(f"probe_every ({self.probe_every}) must be a multiple of log_every ({self.log_every})")
         if self.probe_every < 0 or self.probe_networks < 1 or self.probe_epochs < 1:
             raise ValueError("probe_every must not be negative, probe_networks and probe_epochs at least 1")
+        if self.frame_every is not None and self.frame_every < 1:
+            raise ValueError(f"frame_every must be at least 1, got {self.frame_every}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +134,19 @@ class EngineConfig:
     micro_batch: int | None = None
     compiled: Literal["auto", "yes", "no"] = "auto"
 
+    def __post_init__(self) -> None:
+        if self.keep_every < 1 or (self.micro_batch is not None and self.micro_batch < 1):
+            raise ValueError("keep_every and micro_batch must be at least 1")
+
+
+def _check(key: str, build: Callable[[str], object], name: str | None) -> None:
+    """Refuse a name that ``build`` cannot use, saying under which key it stands."""
+    try:
+        if name is not None:
+            build(name)
+    except UsageError as error:
+        raise ConfigError(f"{key}: {error}") from error
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
@@ -128,6 +165,8 @@ class RunConfig:
         iterations: Outer iterations.
         protocols: Evaluation protocols, by name: ``default``, ``upstream``.
         workers: Processes for experts and evaluation; 1 stays in this one.
+        threads: Arithmetic threads per process; absent for the cores divided among the workers. Tiny networks
+            are faster with one.
         store: Folder of the experts; absent for ``experts`` beside the run directory.
         method: The method; one table ``[method.<name>]``.
         experts: How experts are trained.
@@ -148,6 +187,7 @@ class RunConfig:
     iterations: int
     protocols: tuple[str, ...] = ("default",)
     workers: int = 1
+    threads: int | None = None
     store: str | None = None
     method: Any
     experts: ExpertsConfig = field(default_factory=ExpertsConfig)
@@ -157,14 +197,23 @@ class RunConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
 
     def __post_init__(self) -> None:
-        if self.ipc < 1 or self.iterations < 1 or self.workers < 1 or self.validation < 0:
-            raise ValueError("ipc, iterations and workers must be at least 1, validation not negative")
+        if (
+            min(self.ipc, self.iterations, self.workers, 1 if self.threads is None else self.threads) < 1
+            or self.validation < 0
+        ):
+            raise ValueError("ipc, iterations, workers and threads must be at least 1, validation not negative")
         needed, trained = self.method.expert_epochs_needed, self.experts.epochs
         if trained is not None and trained < needed:
             raise ValueError(f"experts.epochs is {trained}, the method needs {needed} (latest start plus span)")
-        canonical_name(self.network)
-        for name in filter(None, (self.augment, self.experts.augment, self.full.augment, self.evaluate.augment)):
-            build_augment(name)
+        if not self.protocols or len(set(self.protocols)) < len(self.protocols):
+            raise ValueError("protocols must name at least one protocol, and none of them twice")
+        for number, name in enumerate(self.protocols):
+            _check(f"protocols[{number}]", lambda known: find(PROTOCOLS, known, "protocol"), name)
+        for key, network in (("network", self.network), ("evaluate.network", self.evaluate.network)):
+            _check(key, canonical_name, network)
+        _check("augment", build_augment, self.augment)
+        for key in ("experts", "full", "evaluate"):
+            _check(f"{key}.augment", build_augment, getattr(self, key).augment)
 
     @property
     def method_name(self) -> str:

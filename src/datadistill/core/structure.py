@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
-from datadistill.core.errors import ConfigError, nearest
+from datadistill.core.errors import ConfigError, UsageError, nearest
 
 T = TypeVar("T")
 
@@ -26,8 +26,9 @@ def structure(cls: type[T], data: object, *, source: str, key: str = "") -> T:
         key: Dotted key of ``data`` inside the source, for messages.
 
     Raises:
-        ConfigError: If a key is unknown or missing or a value has the wrong type. A ``ValueError``
-            raised by the dataclass itself (a value out of range) becomes a ``ConfigError`` as well.
+        ConfigError: If a key is unknown or missing or a value has the wrong type. A ``ValueError`` or
+            ``UsageError`` raised by the dataclass itself (a value out of range, an unknown name) becomes a
+            ``ConfigError`` as well.
     """
     where = f"{source}: {key}" if key else source
     if not isinstance(data, Mapping):
@@ -45,7 +46,7 @@ def structure(cls: type[T], data: object, *, source: str, key: str = "") -> T:
             raise ConfigError(f"{source}: missing key '{prefix}{name}'")
     try:
         return cls(**values)
-    except ValueError as error:
+    except (ValueError, UsageError) as error:
         raise ConfigError(f"{where}: {error}") from error
 
 

@@ -17,4 +17,4 @@ def random_real(data: RealData, preprocess: Preprocess, *, ipc: int, draws: int,
     for draw in range(draws):
         images, targets = initial_set("real", data, preprocess, ipc=ipc, rng=rng.child("random real", draw))
         sets.append(Examples(images, targets))
-    return Subject("random", f"random real images, {draws} draws", tuple(sets), lr)
+    return Subject("random", f"random real, {draws} draws", tuple(sets), lr)

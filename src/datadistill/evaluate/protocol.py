@@ -50,6 +50,7 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.networks < 1 or self.epochs < 1 or self.batch_size < 1 or self.random_draws < 0:
             raise ValueError("networks, epochs and batch_size must be at least 1, random_draws at least 0")
+        self.training(self.fallback_lr if self.lr is None else self.lr)  # refuses what is out of range
 
     def training(self, lr: float) -> TrainingRecipe:
         """Return how networks are trained under this protocol with step size ``lr``."""

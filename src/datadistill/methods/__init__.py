@@ -21,7 +21,7 @@ class MethodEntry:
         bibtex: For ``datadistill cite``.
     """
 
-    cls: type[Method[Any]]
+    cls: type[Any]  # a Method; as a type it could not be checked, classes have no protocol with attributes
     summary: str
     paper: str
     bibtex: str

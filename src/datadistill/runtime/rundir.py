@@ -73,7 +73,7 @@ class RunDir:
 
     def evaluations(self) -> list[Path]:
         """All evaluation records that exist, sorted by name."""
-        return sorted((self.root / "evaluate").glob("*.json"))
+        return sorted((self.root / "evaluate").glob("[!.]*.json"))  # not those in the making
 
     @property
     def report(self) -> Path:

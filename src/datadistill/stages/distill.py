@@ -3,10 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
+from datadistill.config import to_toml
 from datadistill.core.structure import unstructure
 from datadistill.distill import Observer, distill
 from datadistill.evaluate.run import step_size, test_examples
 from datadistill.methods import METHODS, Problem
+from datadistill.runtime.atomic import content_key
 from datadistill.runtime.metrics import cut_back
 from datadistill.runtime.records import ExpertsUsed, load_record
 from datadistill.stages.experts import open_experts
@@ -34,9 +36,10 @@ def run_distill(session: Session) -> None:
         problem = make_problem(session)
         probe = make_probe(session)
         path = run.checkpoint / "state.safetensors"
+        owner = content_key([to_toml(config), session.plan.data_checksum])
         resume = None
         if path.exists():
-            done, state, remembered = read_checkpoint(path)
+            done, state, remembered = read_checkpoint(path, owner)
             if probe is not None and remembered:
                 probe.restore(remembered)
             resume = (done, {name: tensor.to(session.device) for name, tensor in state.items()})
@@ -47,7 +50,7 @@ def run_distill(session: Session) -> None:
         with session.reporter.bar("distill", config.iterations, resume[0] if resume else 0) as bar:
             observers: list[Observer] = [Log(run.metrics, bar), frames]
             observers += [probe] if probe else []
-            observers += [Checkpoint(path, config.watch.checkpoint_every, probe)]
+            observers += [Checkpoint(path, config.watch.checkpoint_every, probe, owner)]
             synthetic = distill(
                 config.method,
                 problem,

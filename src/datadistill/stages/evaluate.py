@@ -86,14 +86,14 @@ def _subjects(session: Session, protocol: Protocol) -> list[Subject]:
     synthetic = last.synthetic.to(session.device)
     lr = step_size(protocol, synthetic)
     subjects = [
-        Subject("synthetic", f"distilled, iteration {last.card.iteration}", (synthetic_examples(synthetic),), lr)
+        Subject("synthetic", f"distilled, last (iteration {last.card.iteration})", (synthetic_examples(synthetic),), lr)
     ]
     folder = session.run.variant("selected")
     if folder.exists():
         selected = load_artifact(folder)
         if selected.card.iteration != last.card.iteration:
             chosen = selected.synthetic.to(session.device)
-            text = f"distilled, iteration {selected.card.iteration} (best on validation)"
+            text = f"distilled, best on validation ({selected.card.iteration})"
             subjects.append(Subject("selected", text, (synthetic_examples(chosen),), step_size(protocol, chosen)))
     if protocol.random_draws:
         rng, ipc = session.rng.child("evaluate"), session.config.ipc
@@ -115,7 +115,7 @@ def _full_result(session: Session) -> Result | None:
     scores = tuple(accuracy(session.network, *store.final(j), test) for j in range(count))
     training = task.recipe.training
     spent = sum(sidecar.seconds for sidecar in store.sidecars) + time.perf_counter() - begun
-    text = f"all training images, {training.epochs} epochs, {training.schedule} schedule"
+    text = f"full training set, {training.epochs} epochs"
     return Result.of("full", text, len(task.train), (scores,), training.lr, round(spent, 3))
 
 

@@ -44,13 +44,7 @@ def open_experts(session: Session) -> ExpertStore:
 def expert_task(session: Session) -> ExpertTask:
     """Return what the experts of a run are."""
     wanted = session.config.experts
-    training = TrainingRecipe(
-        epochs=session.config.expert_epochs,
-        batch_size=wanted.batch_size,
-        lr=wanted.lr,
-        momentum=wanted.momentum,
-        weight_decay=wanted.weight_decay,
-    )
+    training = wanted.training(session.config.expert_epochs)
     return _task(session, training, wanted.augment, wanted.seed)
 
 

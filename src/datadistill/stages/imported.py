@@ -1,7 +1,11 @@
 """A run that starts from a synthetic set made elsewhere: nothing is distilled, everything else works."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+
+from datadistill.core.errors import ArtifactError
 from datadistill.interop import import_set
 from datadistill.stages.distill import make_card
 from datadistill.stages.session import Session
@@ -17,6 +21,14 @@ def run_import(session: Session, path: Path) -> None:
     with session.stage("distill"):
         data = session.data.card
         synthetic = import_set(path, session.preprocess, data.shape, len(data.classes))
+        expected = session.config.ipc * len(data.classes)
+        if len(synthetic) != expected:
+            raise ArtifactError(
+                f"{path}: holds {len(synthetic)} images; {len(data.classes)} classes with ipc {session.config.ipc} "
+                f"are {expected}; say --set ipc=…"
+            )
+        hard = bool(torch.equal(synthetic.targets.amax(1), synthetic.targets.sum(1)))
         card = make_card(session, iteration=0, method=f"imported from {path.name}")
+        card = replace(card, label_kind="hard" if hard else "soft")
         save_artifact(session.run.synthetic, Artifact(synthetic, card, session.preprocess))
     session.run.update_stage("experts", state="done")

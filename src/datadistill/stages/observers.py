@@ -127,11 +127,18 @@ class Checkpoint:
     """Writes the state, and what the probe remembers, in one file that is replaced by rename.
 
     A state with numbers that are not finite never replaces a good one.
+
+    Attributes:
+        path: The file.
+        every: Iterations between two checkpoints.
+        probe: Whose memory is kept as well.
+        owner: Key of the run, so that the file of another is not taken for one's own.
     """
 
     path: Path
     every: int
     probe: Probe | None = None
+    owner: str = ""
 
     def __call__(self, progress: Progress) -> None:
         """Write, if it is time."""
@@ -142,19 +149,21 @@ class Checkpoint:
         content = {f"state.{name}": tensor for name, tensor in state.items()}
         if self.probe is not None:
             content |= {f"probe.{name}": tensor for name, tensor in self.probe.tensors().items()}
-        write_tensors(self.path, content, {"iteration": str(progress.iteration)})
+        write_tensors(self.path, content, {"iteration": str(progress.iteration), "owner": self.owner})
 
 
-def read_checkpoint(path: Path) -> tuple[int, dict[str, Tensor], dict[str, Tensor]]:
+def read_checkpoint(path: Path, owner: str = "") -> tuple[int, dict[str, Tensor], dict[str, Tensor]]:
     """Return the iteration, the method's state and the probe's state of a checkpoint.
 
     Raises:
-        CorruptFileError: If the file is damaged or not a checkpoint.
+        CorruptFileError: If the file is damaged, not a checkpoint, or that of another run.
         NonFiniteError: If the state holds numbers that are not finite.
     """
     tensors, metadata = read_tensors(path)
     if "iteration" not in metadata:
         raise CorruptFileError(f"{path}: not a checkpoint")
+    if metadata.get("owner") != owner:
+        raise CorruptFileError(f"{path}: is the checkpoint of a run with other settings or data")
     parts = {
         part: {name.removeprefix(part): tensor for name, tensor in tensors.items() if name.startswith(part)}
         for part in ("state.", "probe.")

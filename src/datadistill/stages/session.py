@@ -1,18 +1,20 @@
 """A run that has been opened: its directory, configuration and plan, and what they stand for, loaded when needed."""
 
 import os
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
 
 from datadistill.augment import Augment, build_augment
-from datadistill.config import RunConfig, from_toml, to_toml
-from datadistill.core.errors import ConfigError, RunError
+from datadistill.config import RunConfig, load_recipe, to_toml
+from datadistill.core.errors import RunError
 from datadistill.core.randomness import Randomness
 from datadistill.data import Preprocess, RealData, fit_preprocess, load_dataset
 from datadistill.data.split import hold_out
@@ -159,7 +161,7 @@ def open_run(
     """
     run = RunDir(out)
     if run.config.exists():
-        stored = from_toml(run.config.read_text(), source=str(run.config))
+        stored = read_config(run)
         if config is not None and not resume:
             raise RunError(f"{out}: is there already; go on with --resume, or choose another --out")
         if config is not None and config != stored:
@@ -183,7 +185,7 @@ def _start(run: RunDir, config: RunConfig, device: torch.device, data_root: Path
     """Write the first files of a run, the plan last, and return it."""
     plan = Plan(
         device=str(device),
-        threads=max(1, usable_cores() // config.workers),
+        threads=config.threads or max(1, usable_cores() // config.workers),
         workers=config.workers,
         data_root=str(data_root or os.environ.get("DATADISTILL_DATA", "data")),
         store=config.store or str(run.root.parent / "experts"),
@@ -196,10 +198,26 @@ def _start(run: RunDir, config: RunConfig, device: torch.device, data_root: Path
     return plan
 
 
+def read_config(run: RunDir) -> RunConfig:
+    """Return the configuration of a run.
+
+    Raises:
+        ConfigError: If it cannot be read, or a key or value is not valid.
+    """
+    return load_recipe(str(run.config))
+
+
 def _difference(stored: RunConfig, asked: RunConfig) -> str:
     """Name the first setting in which two configurations differ."""
-    pairs = zip(to_toml(stored).splitlines(), to_toml(asked).splitlines(), strict=False)
-    for there, here in pairs:
-        if there != here:
-            return f"there '{there.strip()}', now '{here.strip()}'"
-    raise ConfigError("the configurations differ in their last keys")
+    there, here = (dict(_settings(tomllib.loads(to_toml(config)))) for config in (stored, asked))
+    key = next(key for key in [*there, *here] if there.get(key) != here.get(key))
+    return f"{key} was {there.get(key, 'not set')}, now {here.get(key, 'not set')}"
+
+
+def _settings(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield every setting of a table and the tables below it, by its dotted key."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _settings(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

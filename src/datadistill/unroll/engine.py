@@ -20,6 +20,7 @@ from functools import cached_property
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from datadistill.augment import Augment
@@ -197,7 +198,7 @@ class Unroll:
             distances.append(nearest(params))
         return _end_step(distances, len(training.steps))
 
-    def _augmented(self, training: _Training, images: Images, t: int) -> Images:
+    def _augmented(self, training: _Training, images: Images, t: int) -> Float[Tensor, "b c h w"]:
         """Return A_t of the rows of ``images`` that step ``t`` uses."""
         used = training.used(images, t)
         return self.augment.apply(used, training.steps.draws[t].rows(len(used)))
@@ -207,5 +208,6 @@ def _end_step(distances: list[Scalar], steps: int) -> int:
     """Return the step with the smallest finite distance, the last of equal ones; ``steps`` without any."""
     if not distances:
         return steps
-    values = torch.stack(distances).nan_to_num(nan=torch.inf)
+    values = torch.stack(distances)
+    values = values.where(values.isfinite(), torch.inf)
     return steps - int(values.flip(0).argmin().item())

@@ -67,7 +67,7 @@ class StudentStep:
         m, y = (torch.cat([weight * values[i] for weight, values in parts]) for i in (2, 3))
         return g, h, m, y
 
-    def _parts(self, images: Images, targets: Targets) -> list[tuple[float, Images, Targets]]:
+    def _parts(self, images: Images, targets: Targets) -> list[tuple[float, Tensor, Tensor]]:
         if self.micro_batch is None or self.micro_batch >= len(images):
             return [(1.0, images, targets)]
         pairs = zip(images.split(self.micro_batch), targets.split(self.micro_batch), strict=True)

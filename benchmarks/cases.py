@@ -1,0 +1,64 @@
+"""What is measured: sizes, variants, and the times of the originals. Standard library only."""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One problem, the same for every variant.
+
+    Attributes:
+        benchmark: ``mtt``, ``experts`` or ``evaluate``.
+        name: Of the case.
+        ipc: Synthetic images per class; there are ten classes.
+        student_steps: Steps of an MTT student.
+        depth: Blocks of the ConvNet.
+        width: Its channels.
+        real_images: Training images.
+        test_images: Test images.
+        batch_size: Of ordinary training.
+        networks: Networks that are evaluated.
+        epochs: Passes of each over the synthetic set.
+        original_seconds: What the original code takes on two cores (``seconds`` of ``reference``, or
+            ``training_seconds`` of one network where it is evaluated); ``None`` where that is not known.
+    """
+
+    benchmark: str
+    name: str
+    ipc: int = 10
+    student_steps: int = 10
+    depth: int = 3
+    width: int = 128
+    real_images: int = 5_000
+    test_images: int = 10_000
+    batch_size: int = 256
+    networks: int = 5
+    epochs: int = 10
+    original_seconds: float | None = None
+
+    @property
+    def images(self) -> int:
+        """Number of synthetic images."""
+        return 10 * self.ipc
+
+    def tiny(self) -> "Case":
+        """Return sizes that show no more than that everything runs."""
+        small = replace(self, ipc=1, student_steps=2, depth=2, width=8, original_seconds=None)
+        return replace(small, real_images=96, test_images=64, batch_size=32, networks=2, epochs=2)
+
+
+CASES = {
+    "mtt": (
+        Case(benchmark="mtt", name="ipc1", ipc=1, student_steps=20, original_seconds=0.87),
+        Case(benchmark="mtt", name="ipc10", ipc=10, student_steps=10, original_seconds=7.04),
+    ),
+    "experts": (Case(benchmark="experts", name="epoch", original_seconds=9.92),),
+    "evaluate": (Case(benchmark="evaluate", name="ipc10", original_seconds=1.15),),
+}
+"""Cases by benchmark; the last one is the headline."""
+
+REFERENCES = ("reference", "reference_same_settings")
+"""The baseline: as users of the originals run it, and with the process settings of this package."""
+
+OURS = {"mtt": ("adjoint_compiled", "adjoint", "stored"), "experts": ("ours",), "evaluate": ("ours",)}
+"""Our variants by benchmark; the fastest of them counts."""

@@ -1,0 +1,194 @@
+"""Everything that is timed: one class per benchmark and side; ``turn`` is what the clock runs over."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks import problem, reference
+from benchmarks.cases import Case
+from datadistill.evaluate.protocol import Protocol as EvaluationProtocol
+from datadistill.evaluate.run import Subject, judge
+from datadistill.losses.distance import normalised_distance
+from datadistill.synthetic.learnable import LearnableSet, Rates
+from datadistill.training.fit import Examples, Fitted, fit
+from datadistill.training.schedules import TrainingRecipe
+from datadistill.unroll import Steps, Unroll, draw_steps
+
+Facts = dict[str, Any]
+Gradient = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is asked to be.
+
+    Attributes:
+        case: The problem's sizes.
+        variant: Its name.
+        folder: Where the problem lies, and the gradient in float64.
+        device: Where to compute.
+    """
+
+    case: Case
+    variant: str
+    folder: Path
+    device: torch.device
+
+    def synchronise(self) -> None:
+        """Wait for the device."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def steps(self, number: int) -> Steps:
+        """Draw the student steps of iteration ``number``: the same for every variant."""
+        steps, n = self.case.student_steps, self.case.images
+        rng = problem.RNG.at(number)
+        return draw_steps(rng, problem.AUGMENT, images=n, steps=steps, batch_size=None, device=self.device)
+
+
+class Variant(Protocol):
+    """Something that takes turns."""
+
+    def turn(self, number: int) -> Any:
+        """Do the work once; number 0 is the warm-up."""
+        ...
+
+
+class ReferenceTrajectories:
+    """MTT as published."""
+
+    def __init__(self, job: Job, dtype: torch.dtype = torch.float32) -> None:
+        self.job = job
+        given = problem.read(job.folder, job.device)
+        network = reference.ConvNet(job.case.depth, job.case.width).to(job.device)
+        tensors = (tensor.to(dtype) for tensor in (given.images, given.start, given.target))
+        images, start, target = tensors
+        steps = job.case.student_steps
+        self.loop = reference.TrajectoryMatching(network, images, given.labels, start, target, steps=steps)
+
+    def turn(self, number: int) -> Gradient:
+        """Take one outer iteration."""
+        return self.loop.iterate(self.job.steps(number).draws)
+
+
+class OurTrajectories:
+    """MTT by this package's engine."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        given = problem.read(job.folder, job.device)
+        self.start, self.target = given.start, given.target
+        strategy, _, compiled = job.variant.partition("_")
+        network = problem.flat_network(job.case)
+        self.unroll = Unroll(network, problem.AUGMENT, strategy=strategy, compiled=bool(compiled))  # type: ignore[arg-type]
+        rates = Rates(images=1000.0, student_lr=1e-5)
+        targets = F.one_hot(given.labels, problem.CLASSES).float()
+        self.state = LearnableSet(given.images, targets, rates, torch.tensor([0.01]))
+
+    def turn(self, number: int) -> Gradient:
+        """Take one outer iteration."""
+        state, start, target = self.state, self.start, self.target
+
+        def loss(end: Tensor) -> Tensor:
+            return normalised_distance(end, start, target)
+
+        found = self.unroll(start, state.images, state.targets, state.student_lr, self.job.steps(number), loss)
+        state.update({"images": found.images, "student_lr": found.student_lr})
+        return found.images, found.student_lr
+
+
+class ReferenceExpert:
+    """One epoch of an expert, by ``DataLoader``."""
+
+    def __init__(self, job: Job) -> None:
+        self.device = job.device
+        images, labels = problem.read(job.folder, torch.device("cpu"), "train").train
+        inputs = problem.preprocess(torch.device("cpu"))(images)
+        self.loader = DataLoader(TensorDataset(inputs, labels), batch_size=job.case.batch_size, shuffle=True)
+        self.network = reference.ConvNet(job.case.depth, job.case.width).to(job.device)
+        self.optimizer = torch.optim.SGD(self.network.parameters(), lr=0.01)
+
+    def turn(self, number: int) -> None:
+        """Train for one epoch."""
+        reference.train_epoch(self.network, self.loader, self.optimizer, self.device)
+
+
+class OurExpert:
+    """One epoch of an expert, by this package's training loop."""
+
+    def __init__(self, job: Job) -> None:
+        images, labels = problem.read(job.folder, job.device, "train").train
+        network = problem.flat_network(job.case)
+        start = Fitted.start(network, network.initial(problem.RNG.stream("expert")).to(job.device))
+        recipe = TrainingRecipe(epochs=1_000_000, batch_size=job.case.batch_size)
+        examples = Examples(images, labels, problem.preprocess(job.device))
+        self.epochs = fit(network, start, examples, recipe, problem.AUGMENT, problem.RNG)
+
+    def turn(self, number: int) -> None:
+        """Train for one epoch."""
+        next(self.epochs)
+
+
+class ReferenceEvaluation:
+    """Several networks trained on the synthetic set and tested, one after another, by ``DataLoader``."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        cpu = torch.device("cpu")
+        given = problem.read(job.folder, cpu, "test")
+        train = TensorDataset(given.images, given.labels)
+        test = TensorDataset(problem.preprocess(cpu)(given.test[0]), given.test[1])
+        self.train = DataLoader(train, batch_size=job.case.batch_size, shuffle=True)
+        self.test = DataLoader(test, batch_size=job.case.batch_size)
+
+    def turn(self, number: int) -> Facts:
+        """Train and test every network; return the seconds of one network's training."""
+        case, device = self.job.case, self.job.device
+        training = []
+        for _ in range(case.networks):
+            network = reference.ConvNet(case.depth, case.width).to(device)
+            optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+            begun = time.perf_counter()
+            for _ in range(case.epochs):
+                reference.train_epoch(network, self.train, optimizer, device)
+            training.append(time.perf_counter() - begun)
+            reference.accuracy(network, self.test, device)
+        return {"training_seconds": statistics.median(training)}
+
+
+class OurEvaluation:
+    """The same by this package's evaluation."""
+
+    def __init__(self, job: Job) -> None:
+        case = job.case
+        given = problem.read(job.folder, job.device, "test")
+        targets = F.one_hot(given.labels, problem.CLASSES).float()
+        self.subjects = [Subject("synthetic", "a synthetic set", (Examples(given.images, targets),), 0.01)]
+        self.test = Examples(*given.test, problem.preprocess(job.device))
+        self.network = problem.flat_network(case)
+        settings: Facts = {"networks": case.networks, "epochs": case.epochs, "batch_size": case.batch_size}
+        self.protocol = EvaluationProtocol(**settings, schedule="constant")
+
+    def turn(self, number: int) -> None:
+        """Train and test every network."""
+        rng = problem.RNG.at(number)
+        judge(self.subjects, self.protocol, network=self.network, augment="dsa", test=self.test, rng=rng)
+
+
+def build(job: Job) -> Variant:
+    """Return the variant of that name."""
+    sides: dict[str, tuple[Callable[[Job], Variant], Callable[[Job], Variant]]] = {
+        "mtt": (ReferenceTrajectories, OurTrajectories),
+        "experts": (ReferenceExpert, OurExpert),
+        "evaluate": (ReferenceEvaluation, OurEvaluation),
+    }
+    theirs, ours = sides[job.case.benchmark]
+    return theirs(job) if job.variant.startswith("reference") else ours(job)

@@ -1,0 +1,123 @@
+"""A process that waits for commands on standard input, one line of JSON each, and answers with one.
+
+Its single argument says what it is: ``{"case": …, "variant": …, "folder": …, "device": …}``.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks import problem
+from benchmarks.cases import Case
+from benchmarks.rates import Convolutions
+from benchmarks.variants import Job, ReferenceTrajectories, Variant, build
+from datadistill.runtime.allocator import keep_freed_memory
+from datadistill.runtime.device import choose_device, free_bytes, peak_bytes, set_up, usable_cores
+from datadistill.runtime.provenance import collect_provenance
+
+Facts = dict[str, Any]
+_TRUTH = "truth.pt"
+_RATE_SECONDS = 0.5  # of repetitions that one rate is taken from
+
+
+class Worker:
+    """The commands: public methods, by name."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._variant: Variant | None = None
+        self._convolutions: Convolutions | None = None
+
+    def prepare(self, data_root: str | None) -> Facts:
+        """Write the problem; return what its images are, and versions, hardware and commit."""
+        words = problem.prepare(self.job.case, data_root, self.job.folder)
+        source = collect_provenance(0, self.job.device)
+        facts = {name: getattr(source, name) for name in ("hardware", "versions", "commit", "dirty", "started")}
+        return {"images": words, "parameters": problem.flat_network(self.job.case).parameter_count, **facts}
+
+    def truth(self) -> Facts:
+        """Write the gradients of turn 0 by the reference formulation in float64."""
+        torch.save(ReferenceTrajectories(self.job, torch.float64).turn(0), self.job.folder / _TRUTH)
+        return {}
+
+    def warm(self) -> Facts:
+        """Set the variant up and take turn 0; say how far its gradients are from those in float64."""
+        begun = time.perf_counter()
+        self._variant = build(self.job)
+        result = self._variant.turn(0)
+        self.job.synchronise()
+        facts: Facts = {"warm_up_seconds": time.perf_counter() - begun}
+        if (truth := self.job.folder / _TRUTH).exists():
+            pairs = zip(("images", "student_lr"), result, torch.load(truth), strict=True)
+            facts["agreement"] = {name: _distance(found, exact) for name, found, exact in pairs}
+        return facts
+
+    def turn(self, number: int) -> Facts:
+        """Take one turn; return its seconds by the clock and of the processor, and what else it says."""
+        assert self._variant is not None
+        processor, begun = time.process_time(), time.perf_counter()
+        result = self._variant.turn(number)
+        self.job.synchronise()
+        facts = {"seconds": time.perf_counter() - begun, "processor_seconds": time.process_time() - processor}
+        return {**facts, **(result if isinstance(result, dict) else {})}
+
+    def rates(self) -> Facts:
+        """Return operations per second of the network's convolutions and of a matrix product."""
+        self._convolutions = work = self._convolutions or Convolutions(self.job.case, self.job.device)
+        return {
+            "convolution_rate": self._rate(work.run, work.operations),
+            "matrix_rate": self._rate(work.multiply, work.product_operations),
+        }
+
+    def end(self) -> Facts:
+        """Return the peak of memory so far, what is free now, and the threads."""
+        device = self.job.device
+        return {"peak_bytes": peak_bytes(device), "free_bytes": free_bytes(device), "threads": torch.get_num_threads()}
+
+    def _rate(self, work: Callable[[], None], operations: int) -> float:
+        """Return operations per second: of the fastest repetition on the CPU, of all queued at once on a GPU."""
+        work()
+        self.job.synchronise()
+        queued = 20 if self.job.device.type == "cuda" else 1
+        times: list[float] = []
+        while sum(times) < _RATE_SECONDS or len(times) < 3:
+            begun = time.perf_counter()
+            for _ in range(queued):
+                work()
+            self.job.synchronise()
+            times.append((time.perf_counter() - begun) / queued)
+        return operations / min(times)
+
+
+def _distance(found: Tensor, exact: Tensor) -> float:
+    """Return the distance of ``found`` from ``exact``, relative to the latter."""
+    a, b = found.double().flatten(), exact.double().flatten()
+    return float((a - b).norm() / b.norm())
+
+
+def main() -> None:
+    given = json.loads(sys.argv[1])
+    device = choose_device(given["device"])
+    job = Job(Case(**given["case"]), given["variant"], Path(given["folder"]), device)
+    if job.variant != "reference":
+        keep_freed_memory()
+        set_up(device, usable_cores())
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever else is printed must not end up among the answers
+    worker = Worker(job)
+    for line in sys.stdin:
+        command = json.loads(line)
+        facts = getattr(worker, command.pop("do"))(**command)
+        answers.write(json.dumps(facts) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The baseline of the benchmarks computes what ours computes: otherwise a ratio of times would mean nothing."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import operations, reference
+from benchmarks.cases import CASES
+from datadistill.augment import DSA, FULL_STRATEGY, Draws
+from datadistill.core.randomness import Randomness
+from datadistill.losses.distance import normalised_distance
+from datadistill.networks import build_network
+from datadistill.unroll import Steps, Unroll
+
+CASE = CASES["mtt"][-1].tiny()
+SHAPE = (3, 32, 32)
+
+
+def problem(count: int, steps: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Steps]:
+    rng = Randomness(5)
+    network = build_network(f"convnet-{CASE.depth}-w{CASE.width}", SHAPE, 10)
+    start = network.initial(rng.stream("start")).double()
+    target = start + 0.01 * torch.randn(start.shape, generator=rng.stream("target"), dtype=torch.float64)
+    images = torch.randn(count, *SHAPE, generator=rng.stream("images"), dtype=torch.float64)
+    numbers = DSA().draw(rng.stream("numbers"), steps=steps, batch=count).uniforms
+    draws = Draws(tuple((FULL_STRATEGY[t % 6],) for t in range(steps)), numbers)
+    return start, target, images, torch.arange(count) % 10, Steps((None,) * steps, draws)
+
+
+@pytest.mark.parametrize("strategy", ["adjoint", "stored"])
+def test_reference_has_our_gradient(strategy: str) -> None:
+    count, steps = 3, 6  # one step for every operation of DSA
+    start, target, images, labels, plan = problem(count, steps)
+    module = reference.ConvNet(CASE.depth, CASE.width)
+    loop = reference.TrajectoryMatching(module, images, labels, start, target, steps=steps)
+    theirs = loop.iterate(plan.draws)
+    network = build_network(f"convnet-{CASE.depth}-w{CASE.width}", SHAPE, 10)
+    ours = Unroll(network, DSA(), strategy=strategy)(  # type: ignore[arg-type]
+        start,
+        images,
+        F.one_hot(labels, 10).double(),
+        torch.tensor([0.01], dtype=torch.float64),
+        plan,
+        lambda end: normalised_distance(end, start, target),
+    )
+    assert float((ours.images - theirs[0]).norm() / theirs[0].norm()) < 1e-10
+    assert float((ours.student_lr - theirs[1]).norm() / theirs[1].norm()) < 1e-10
+    moved = (loop.images.detach() - images + 1000.0 * theirs[0]).norm() / (1000.0 * theirs[0]).norm()
+    assert float(moved) < 1e-10
+
+
+@pytest.mark.parametrize("strategy", ["adjoint", "stored"])
+def test_operations_are_those_of_the_convolutions(strategy: str) -> None:
+    start, target, images, labels, plan = problem(CASE.images, CASE.student_steps)
+    network = build_network(f"convnet-{CASE.depth}-w{CASE.width}", SHAPE, 10)
+    unroll = Unroll(network, DSA(), strategy=strategy)  # type: ignore[arg-type]
+    one_hot, rate = F.one_hot(labels, 10).double(), torch.tensor([0.01], dtype=torch.float64)
+    with FlopCounterMode(display=False) as counter:
+        unroll(start, images, one_hot, rate, plan, lambda end: normalised_distance(end, start, target))
+    counted = sum(n for name, n in counter.get_flop_counts()["Global"].items() if "convolution" in str(name))
+    assert operations.mtt_operations(CASE, strategy) == counted

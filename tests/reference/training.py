@@ -1,0 +1,86 @@
+"""Ordinary training as the published codes write it: a module, ``torch.optim.SGD``, a loop over epochs.
+
+The oracle of ``datadistill.training``; it is handed the batches, so that only the arithmetic is compared.
+"""
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from datadistill.networks import BatchNorm
+
+
+def as_module(network, params):
+    """An ordinary module with these parameters; batch norm is torch's own, running statistics and all."""
+    with torch.random.fork_rng(devices=[]):
+        module = network.factory()
+    module = module.to(params.dtype)
+    with torch.no_grad():
+        for parameter, piece in zip(module.parameters(), network.tensors(params), strict=True):
+            parameter.copy_(piece)
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, BatchNorm):
+                theirs = nn.BatchNorm2d(child.channels).to(params.dtype)
+                theirs.weight, theirs.bias = child.weight, child.bias
+                setattr(parent, name, theirs)
+    return module.train()
+
+
+def train(module, epochs, *, lr, momentum=0.0, weight_decay=0.0, drop_before=None, forget=False):
+    """Train on ``epochs``, a list of lists of batches; return (params, loss) after every epoch.
+
+    ``drop_before``: the epoch, from 0, that is the first with a tenth of the step size. ``forget``: whether a
+    new optimiser is made then.
+    """
+    optimiser = torch.optim.SGD(module.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
+    after = []
+    for number, batches in enumerate(epochs):
+        if number == drop_before:
+            lr *= 0.1
+            for group in optimiser.param_groups:
+                group["lr"] = lr
+            if forget:
+                optimiser = torch.optim.SGD(module.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
+        total, images = 0.0, 0
+        for x, y in batches:
+            optimiser.zero_grad()
+            loss = F.cross_entropy(module(x), y)
+            loss.backward()
+            optimiser.step()
+            total, images = total + loss.item() * len(x), images + len(x)
+        after.append((flat(module), total / images))
+    return after
+
+
+def evaluate_synset(module, epoch_of, *, epochs, lr):
+    """The evaluation loop of DC, MTT and ATT, line for line: E + 1 epochs, a drop after the one of index E // 2 + 1.
+
+    ``epoch_of(ep)`` gives the batches of epoch ``ep``.
+    """
+    net, Epoch, lr = copy.deepcopy(module), int(epochs), float(lr)
+    lr_schedule = [Epoch // 2 + 1]
+    optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9, weight_decay=0.0005)
+    rates = []
+    for ep in range(Epoch + 1):
+        rates.append(lr)
+        for x, y in epoch_of(ep):
+            loss = F.cross_entropy(net(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        if ep in lr_schedule:
+            lr *= 0.1
+            optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9, weight_decay=0.0005)
+    return flat(net), rates
+
+
+def flat(module):
+    return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
+
+
+def running_statistics(module):
+    norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
+    return torch.cat([moment for norm in norms for moment in (norm.running_mean, norm.running_var)])

@@ -1,0 +1,64 @@
+"""A student's whole training as one autograd graph: the textbook formulation, slow and obvious.
+
+The oracle of ``datadistill.unroll``; the only things it shares with it are the random numbers, the images
+after augmentation, and the module of the network, run by ``torch.func.functional_call``.
+"""
+
+import torch
+from torch import Tensor
+
+
+def train_and_differentiate(
+    network, augment, start, images, targets, student_lr, steps, loss, *, nearest=None, window=None
+):
+    """Gradients of ``loss(θ_k)`` by backpropagation through ``θ_{t+1} = θ_t − α_t ∇ℓ``, one step at a time."""
+    with torch.random.fork_rng(devices=[]):
+        module = network.factory()
+    names = [name for name, _ in module.named_parameters()]
+    shapes = [parameter.shape for parameter in module.parameters()]
+
+    def mean_cross_entropy(theta, x, y):
+        pieces, first = {}, 0
+        for name, shape in zip(names, shapes, strict=True):
+            pieces[name] = theta[first : first + shape.numel()].reshape(shape)
+            first += shape.numel()
+        logits = torch.func.functional_call(module, pieces, (x,))
+        return -(y * torch.log_softmax(logits, 1)).sum(1).mean()
+
+    def trained(theta, images, targets, student_lr, first, last):
+        path = [theta]
+        for t in range(first, last):
+            rows = range(len(images)) if steps.rows[t] is None else steps.rows[t].tolist()
+            x = torch.stack([images[row] for row in rows])
+            y = torch.stack([targets[row] for row in rows])
+            x = augment.apply(x, steps.draws[t].rows(len(x)))
+            alpha = student_lr[0] if len(student_lr) == 1 else student_lr[t]
+            (gradient,) = torch.autograd.grad(mean_cross_entropy(theta, x, y), theta, create_graph=True)
+            theta = theta - alpha * gradient
+            path.append(theta)
+        return path
+
+    k = len(steps)
+    theta = start.clone().requires_grad_()
+    path = [theta.detach() for theta in trained(theta, images, targets, student_lr, 0, k)]
+    if nearest is not None:
+        k = _nearest([nearest(theta) for theta in path[1:]])
+    first = 0 if window is None else max(0, k - window)
+    leaves = [tensor.clone().requires_grad_() for tensor in (images, targets, student_lr)]
+    end = trained(path[first].clone().requires_grad_(), *leaves, first, k)[-1]
+    value = loss(end)
+    gradients = torch.autograd.grad(value, leaves, materialize_grads=True)
+    return {
+        "loss": value.detach(),
+        "end_step": k,
+        "params": end.detach(),
+        **dict(zip(("images", "targets", "student_lr"), gradients, strict=True)),
+    }
+
+
+def _nearest(distances: list[Tensor]) -> int:
+    best, k = float("inf"), len(distances)
+    for t, distance in enumerate(distances, start=1):
+        if torch.isfinite(distance) and distance.item() <= best:
+            best, k = distance.item(), t
+    return k

@@ -1,0 +1,227 @@
+"""The training loop against torch.optim.SGD on an ordinary module, in float64."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from datadistill.augment import build_augment
+from datadistill.core.randomness import Randomness
+from datadistill.networks import build_network
+from datadistill.training.fit import Examples, Fitted, as_they_are, fit
+from datadistill.training.schedules import TrainingRecipe
+from reference.training import as_module, evaluate_synset, running_statistics, train
+
+SHAPE, CLASSES = (2, 8, 8), 3
+
+
+class Recorder:
+    """Hands ``fit`` row numbers as images and remembers which rows, after which augmentation, each step saw."""
+
+    def __init__(self, n=10, augment="none", targets=None, dtype=torch.float64):
+        generator = torch.Generator().manual_seed(1)
+        self.pixels = torch.randn(n, *SHAPE, generator=generator, dtype=dtype)
+        self.targets = torch.arange(n) % CLASSES if targets is None else targets
+        self.inner = build_augment(augment)
+        self.rows, self.batches = [], []
+
+    @property
+    def examples(self):
+        return Examples(torch.arange(len(self.pixels)), self.targets, self._prepare)
+
+    def _prepare(self, numbers):
+        self.rows.append(numbers)
+        return self.pixels[numbers]
+
+    @property
+    def description(self):
+        return self.inner.description
+
+    def draw(self, generator, *, steps, batch):
+        return self.inner.draw(generator, steps=steps, batch=batch)
+
+    def apply(self, images, draws):
+        changed = self.inner.apply(images, draws)
+        self.batches.append((changed, self.targets[self.rows[-1]]))
+        return changed
+
+    def epochs(self, count):
+        per_epoch, rest = divmod(len(self.batches), count)
+        assert rest == 0
+        return [self.batches[e * per_epoch : (e + 1) * per_epoch] for e in range(count)]
+
+
+def network(name="convnet-1-w4"):
+    return build_network(name, SHAPE, CLASSES)
+
+
+def start(net, dtype=torch.float64):
+    return Fitted.start(net, net.initial(torch.Generator().manual_seed(0)).to(dtype))
+
+
+def run(net, seen, recipe, begin=None):
+    """Train; return copies of the state after every epoch."""
+    begin = begin or start(net)
+    return [copied(state) for state in fit(net, begin, seen.examples, recipe, seen, Randomness(3))]
+
+
+def copied(state):
+    own = {name: getattr(state, name).clone() for name in ("params", "statistics", "velocity", "loss")}
+    return replace(state, **own)
+
+
+def equal(one, other):
+    names = ("params", "statistics", "velocity", "loss")
+    return one.epoch == other.epoch and all(torch.equal(getattr(one, name), getattr(other, name)) for name in names)
+
+
+CASES = {
+    "plain": {},
+    "momentum": {"momentum": 0.9},
+    "weight decay": {"weight_decay": 0.05},
+    "both": {"momentum": 0.9, "weight_decay": 0.05},
+    "drop": {"momentum": 0.9, "schedule": "step"},
+    "early drop that forgets": {"momentum": 0.9, "schedule": "step", "decay_at": 0.25, "reset_momentum": True},
+    "one epoch more": {"momentum": 0.9, "schedule": "step", "extra_epoch": True, "reset_momentum": True},
+}
+
+
+@pytest.mark.parametrize("options", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("n", "batch_size"), [(10, 4), (8, 4), (5, 1), (6, 100)])
+def test_equals_sgd_on_a_module(options, n, batch_size):
+    net, seen = network(), Recorder(n, augment="dsa")
+    recipe = TrainingRecipe(epochs=5, batch_size=batch_size, lr=0.1, **options)
+    states = run(net, seen, recipe)
+    expected = train(
+        as_module(net, start(net).params),
+        seen.epochs(recipe.epochs_run),
+        lr=0.1,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        drop_before=recipe.drop_epoch,
+        forget=recipe.reset_momentum,
+    )
+    assert [state.epoch for state in states] == list(range(1, recipe.epochs_run + 1))
+    for state, (params, loss) in zip(states, expected, strict=True):
+        torch.testing.assert_close(state.params, params, rtol=1e-12, atol=1e-13)
+        assert state.loss.item() == pytest.approx(loss, rel=1e-12)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5, 6, 9])
+def test_the_upstream_protocol_epoch_by_epoch(epochs):
+    """E + 1 epochs; the step size drops after the epoch of index E // 2 + 1, and the momentum is forgotten."""
+    net, seen = network(), Recorder()
+    recipe = TrainingRecipe(
+        epochs=epochs,
+        batch_size=4,
+        lr=0.1,
+        momentum=0.9,
+        weight_decay=5e-4,
+        schedule="step",
+        reset_momentum=True,
+        extra_epoch=True,
+    )
+    states = run(net, seen, recipe)
+    assert len(states) == epochs + 1
+    per_epoch = seen.epochs(epochs + 1)
+    params, rates = evaluate_synset(as_module(net, start(net).params), per_epoch.__getitem__, epochs=epochs, lr=0.1)
+    assert [recipe.lr_at(ep) for ep in range(recipe.epochs_run)] == pytest.approx(rates)
+    assert recipe.drop_epoch == epochs // 2 + 2
+    torch.testing.assert_close(states[-1].params, params, rtol=1e-12, atol=1e-13)
+
+
+def test_soft_targets():
+    targets = torch.rand(6, CLASSES, generator=torch.Generator().manual_seed(2), dtype=torch.float64).softmax(1)
+    net, seen = network(), Recorder(6, targets=targets)
+    state = run(net, seen, TrainingRecipe(epochs=3, batch_size=4, lr=0.1))[-1]
+    params, _ = train(as_module(net, start(net).params), seen.epochs(3), lr=0.1)[-1]
+    torch.testing.assert_close(state.params, params, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("n", [10, 9])
+def test_batch_norm_statistics_equal_those_of_torch(n):
+    net, seen = network("convnet-2-w4-batchnorm"), Recorder(n)
+    state = run(net, seen, TrainingRecipe(epochs=4, batch_size=4, lr=0.1, momentum=0.9))[-1]
+    module = as_module(net, start(net).params)
+    train(module, seen.epochs(4), lr=0.1, momentum=0.9)
+    torch.testing.assert_close(state.statistics, running_statistics(module), rtol=1e-12, atol=1e-13)
+    module.eval()
+    ours = net(state.params, seen.pixels, state.statistics)
+    torch.testing.assert_close(ours, module(seen.pixels), rtol=1e-11, atol=1e-12)
+
+
+class TestOrder:
+    def test_every_epoch_is_another_permutation_with_the_remainder_last(self):
+        seen = Recorder(10)
+        run(network(), seen, TrainingRecipe(epochs=40, batch_size=4))
+        assert [len(rows) for rows in seen.rows] == [4, 4, 2] * 40
+        epochs = [torch.cat(seen.rows[e : e + 3]).tolist() for e in range(0, 120, 3)]
+        assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+        assert len({tuple(epoch) for epoch in epochs}) == 40
+
+    def test_every_step_is_augmented_anew(self):
+        seen = Recorder(4, augment="dsa:color")
+        run(network(), seen, TrainingRecipe(epochs=70, batch_size=4))
+        means = [images.mean().item() for images, _ in seen.batches]
+        assert len(set(means)) == 70
+
+    def test_depends_on_the_randomness_only(self):
+        net, recipe = network(), TrainingRecipe(epochs=2, batch_size=4)
+        first, again = (run(net, Recorder(augment="dsa"), recipe)[-1] for _ in range(2))
+        assert equal(first, again)
+        seen = Recorder(augment="dsa")
+        (*_, other) = fit(net, start(net), seen.examples, recipe, seen, Randomness(4))
+        assert not torch.equal(other.params, first.params)
+
+
+@pytest.mark.parametrize("name", ["convnet-1-w4", "convnet-1-w4-batchnorm"])
+def test_going_on_from_any_epoch_is_bit_identical(name):
+    """Twenty-one epochs of three steps are drawn at once: epoch 21 starts a new chunk."""
+    net = network(name)
+    recipe = TrainingRecipe(
+        epochs=24, batch_size=4, lr=0.1, momentum=0.9, schedule="step", decay_at=0.3, reset_momentum=True
+    )
+    whole = run(net, Recorder(augment="dsa"), recipe)
+    for done in (1, 6, 7, 8, 20, 21, 22):
+        rest = run(net, Recorder(augment="dsa"), recipe, begin=copied(whole[done - 1]))
+        assert [state.epoch for state in rest] == list(range(done + 1, 25))
+        assert all(equal(*pair) for pair in zip(rest, whole[done:], strict=True)), done
+
+
+def test_a_finished_training_has_nothing_left_to_do():
+    net, recipe = network(), TrainingRecipe(epochs=2, batch_size=4)
+    assert run(net, Recorder(), recipe, begin=run(net, Recorder(), recipe)[-1]) == []
+
+
+def test_start_copies_the_parameters_and_keeps_the_dtype():
+    net = network("convnet-1-w4-batchnorm")
+    params = net.initial(torch.Generator().manual_seed(0)).double()
+    before = params.clone()
+    begin = Fitted.start(net, params)
+    (*_, end) = fit(net, begin, Recorder().examples, TrainingRecipe(epochs=1), Recorder(), Randomness(0))
+    assert torch.equal(params, before)
+    assert not torch.equal(end.params, before)
+    assert {t.dtype for t in (end.params, end.statistics, end.velocity, end.loss)} == {torch.float64}
+    assert not end.params.requires_grad
+
+
+def test_images_are_taken_as_they_are_by_default():
+    images = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(0))
+    assert Examples(images, torch.arange(4)).prepare is as_they_are
+    assert as_they_are(images) is images
+    assert len(Examples(images, torch.arange(4))) == 4
+
+
+@pytest.mark.gpu
+def test_nothing_in_the_loop_waits_for_the_device():
+    net, seen = network("convnet-1-w4-batchnorm"), Recorder(dtype=torch.float32)
+    examples = Examples(seen.pixels.cuda(), seen.targets.cuda())
+    begin = Fitted.start(net, net.initial(torch.Generator().manual_seed(0)).cuda())
+    recipe = TrainingRecipe(epochs=3, batch_size=4, momentum=0.9, weight_decay=0.1)
+    states = fit(net, begin, examples, recipe, build_augment("dsa"), Randomness(0))
+    next(states)  # the first epoch draws and copies
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        list(states)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
