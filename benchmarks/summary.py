@@ -44,7 +44,7 @@ def summed_up(case: Case, found: dict[str, Facts], rates: Facts) -> Facts:
             "convolution_share": operations / ours["seconds"] / rates["convolution_rate"],
             "floor_seconds": operations / rates["matrix_rate"],
         }
-        result["times_floor"] = ours["seconds"] / result["floor_seconds"]
+        result["times_floor"] = ours["seconds"] * rates["matrix_rate"] / operations
     if (original := case.original_seconds) is not None:
         measured = reference.get("training_seconds", reference["seconds"])
         result |= {"original_seconds_two_cores": original, "reference_over_original": measured / original}

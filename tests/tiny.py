@@ -126,7 +126,7 @@ def experts(store: Path, count: int = 2, **changes: Any) -> ExpertStore:
 
 
 def problem(
-    store: Path,
+    store: Path | None,
     *,
     data: RealData | None = None,
     network: str = NETWORK,
@@ -135,7 +135,7 @@ def problem(
     dtype: torch.dtype = torch.float32,
     **engine: Any,
 ) -> Problem:
-    """A problem with everything that any method may ask for."""
+    """A problem with everything that any method may ask for; without a ``store``, without experts."""
     data = data or real_data()
     preprocess = fit_preprocess("normalise", data)
     flat, chosen = build_network(network, SHAPE, CLASSES), build_augment(augment)
@@ -148,7 +148,7 @@ def problem(
         initial_images=images.to(dtype),
         initial_targets=targets.to(dtype),
         unroll=Unroll(flat, chosen, **engine),
-        experts=experts(store, count, network=network, data=data),
+        experts=None if store is None else experts(store, count, network=network, data=data),
     )
 
 

@@ -6,15 +6,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import operations, reference
-from benchmarks.cases import CASES
+from benchmarks import cases, operations, reference
 from datadistill.augment import DSA, FULL_STRATEGY, Draws
 from datadistill.core.randomness import Randomness
 from datadistill.losses.distance import normalised_distance
 from datadistill.networks import build_network
 from datadistill.unroll import Steps, Unroll
 
-CASE = CASES["mtt"][-1].tiny()
+CASE = cases.CASES["mtt"][-1].tiny()
 SHAPE = (3, 32, 32)
 
 
@@ -29,6 +28,7 @@ def problem(count: int, steps: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Ste
     return start, target, images, torch.arange(count) % 10, Steps((None,) * steps, draws)
 
 
+@pytest.mark.usefixtures("global_generators")  # ConvNet's weights, which are never used
 @pytest.mark.parametrize("strategy", ["adjoint", "stored"])
 def test_reference_has_our_gradient(strategy: str) -> None:
     count, steps = 3, 6  # one step for every operation of DSA
@@ -51,13 +51,16 @@ def test_reference_has_our_gradient(strategy: str) -> None:
     assert float(moved) < 1e-10
 
 
-@pytest.mark.parametrize("strategy", ["adjoint", "stored"])
-def test_operations_are_those_of_the_convolutions(strategy: str) -> None:
-    start, target, images, labels, plan = problem(CASE.images, CASE.student_steps)
-    network = build_network(f"convnet-{CASE.depth}-w{CASE.width}", SHAPE, 10)
-    unroll = Unroll(network, DSA(), strategy=strategy)  # type: ignore[arg-type]
-    one_hot, rate = F.one_hot(labels, 10).double(), torch.tensor([0.01], dtype=torch.float64)
+@pytest.mark.usefixtures("global_generators")
+def test_operations_are_those_of_the_convolutions() -> None:
+    steps = CASE.student_steps
+    start, target, images, labels, plan = problem(CASE.images, steps)
+    module = reference.ConvNet(CASE.depth, CASE.width)
+    loop = reference.TrajectoryMatching(module, images, labels, start, target, steps=steps)
     with FlopCounterMode(display=False) as counter:
-        unroll(start, images, one_hot, rate, plan, lambda end: normalised_distance(end, start, target))
+        loop.iterate(plan.draws)
     counted = sum(n for name, n in counter.get_flop_counts()["Global"].items() if "convolution" in str(name))
-    assert operations.mtt_operations(CASE, strategy) == counted
+    assert operations.mtt_operations(CASE, "stored") == counted
+    first, other = operations.forward_operations(CASE)
+    one_more_step = steps * CASE.images * (2 * first + 3 * other)
+    assert operations.mtt_operations(CASE, "adjoint") == counted + one_more_step

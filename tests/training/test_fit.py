@@ -197,8 +197,7 @@ def test_start_copies_the_parameters_and_keeps_the_dtype():
     net = network("convnet-1-w4-batchnorm")
     params = net.initial(torch.Generator().manual_seed(0)).double()
     before = params.clone()
-    begin = Fitted.start(net, params)
-    (*_, end) = fit(net, begin, Recorder().examples, TrainingRecipe(epochs=1), Recorder(), Randomness(0))
+    end = run(net, Recorder(), TrainingRecipe(epochs=1), begin=Fitted.start(net, params))[-1]
     assert torch.equal(params, before)
     assert not torch.equal(end.params, before)
     assert {t.dtype for t in (end.params, end.statistics, end.velocity, end.loss)} == {torch.float64}

@@ -7,8 +7,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
 from datadistill.config.schema import RunConfig
 from datadistill.core.errors import ConfigError, UnknownNameError, nearest
 from datadistill.core.registry import find
@@ -68,6 +66,8 @@ def from_toml(text: str, *, source: str, settings: tuple[str, ...] = ()) -> RunC
 
 def to_toml(config: RunConfig) -> str:
     """Return the complete configuration as TOML; :func:`from_toml` gives it back."""
+    import tomli_w  # writing configurations is the only thing that needs it
+
     data = unstructure(config)
     data["method"] = {config.method_name: data["method"]}
     return tomli_w.dumps(data)

@@ -59,6 +59,18 @@ class ExpertsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FullTraining(TrainingRecipe):
+    """:class:`TrainingRecipe` with the defaults of the full-set baseline, so that one of them can be changed alone."""
+
+    epochs: int = 30
+    batch_size: int = 128
+    lr: float = 0.02
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: Literal["constant", "step", "cosine"] = "cosine"
+
+
+@dataclass(frozen=True, kw_only=True)
 class FullConfig:
     """The baseline: ordinary training on the full real set, by a schedule of its own; computed once.
 
@@ -71,11 +83,7 @@ class FullConfig:
 
     networks: int = 1
     augment: str | None = None
-    training: TrainingRecipe = field(
-        default_factory=lambda: TrainingRecipe(
-            epochs=30, batch_size=128, lr=0.02, momentum=0.9, weight_decay=5e-4, schedule="cosine"
-        )
-    )
+    training: FullTraining = field(default_factory=FullTraining)
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -50,6 +50,9 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.networks < 1 or self.epochs < 1 or self.batch_size < 1 or self.random_draws < 0:
             raise ValueError("networks, epochs and batch_size must be at least 1, random_draws at least 0")
+        for lr in (self.fallback_lr, self.lr):
+            if lr is not None:
+                self.training(lr)  # refuses what is out of range now, not after hours of distillation
         self.training(self.fallback_lr if self.lr is None else self.lr)  # refuses what is out of range
 
     def training(self, lr: float) -> TrainingRecipe:

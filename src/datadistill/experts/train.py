@@ -5,6 +5,7 @@ An expert in the making is a folder with one file per epoch. When all are there 
 """
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,15 +15,16 @@ from pathlib import Path
 import torch
 
 from datadistill.augment import build_augment
+from datadistill.core.errors import NonFiniteError
 from datadistill.core.randomness import Randomness
 from datadistill.core.structure import unstructure
 from datadistill.experts.recipe import ExpertRecipe
 from datadistill.experts.store import Sidecar, sidecar_path, trajectory_path, write_manifest
 from datadistill.networks import FlatNetwork
-from datadistill.runtime.atomic import read_tensors, write_json, write_tensors
+from datadistill.runtime.atomic import locked, read_tensors, write_json, write_tensors
 from datadistill.runtime.executor import Executor, InProcess
 from datadistill.runtime.progress import Reporter
-from datadistill.runtime.records import save_record
+from datadistill.runtime.records import load_record, save_record
 from datadistill.training.accuracy import accuracy
 from datadistill.training.fit import Examples, Fitted, fit
 
@@ -74,23 +76,41 @@ def _train_whole(job: tuple[ExpertTask, int]) -> None:
 def train_one(task: ExpertTask, index: int) -> Iterator[float]:
     """Train expert ``index``, going on where an earlier attempt stopped; yield the loss of every epoch.
 
-    Epochs that were already on disk are yielded as well, so that a progress bar stays right.
+    Epochs that were already on disk are yielded as well, so that a progress bar stays right. Another
+    process that trains the same expert is waited for, and its result taken.
+
+    Raises:
+        NonFiniteError: If the training loss is not finite.
     """
-    begun = time.perf_counter()
-    rng = Randomness(task.recipe.seed, ("expert", str(index)))
+    with locked(task.folder / f".trajectory_{index:03d}.lock"):
+        sidecar = sidecar_path(task.folder, index)
+        if sidecar.exists():
+            yield from load_record(Sidecar, sidecar).train_loss
+            return
+        begun = time.perf_counter()
+        rng = Randomness(task.recipe.seed, ("expert", str(index)))
+        partial = _partial_path(task.folder, index)
+        state, losses, before = _take_up(task, partial, rng)
+        yield from losses
+        augment = build_augment(task.recipe.augment)
+        for fitted in fit(task.network, state, task.train, task.recipe.training, augment, rng):
+            state = fitted
+            losses.append(state.loss.item())
+            if not math.isfinite(losses[-1]):
+                raise NonFiniteError(f"expert {index}, epoch {state.epoch}: the loss is {losses[-1]}; try a smaller lr")
+            _write_epoch(partial, state, losses, before + time.perf_counter() - begun)
+            if task.recipe.snapshots == "last":
+                for epoch in _epochs_on_disk(partial)[:-1]:  # several after a kill between writing and removing
+                    _epoch_path(partial, epoch).unlink()
+            yield losses[-1]
+        _finish(task, index, state, losses, before + time.perf_counter() - begun)
+
+
+def _finish(task: ExpertTask, index: int, state: Fitted, losses: list[float], seconds: float) -> None:
+    """Make one file of all epochs, write the sidecar, remove what is no longer needed."""
     partial = _partial_path(task.folder, index)
-    state, losses, before = _take_up(task, partial, rng)
-    yield from losses
-    augment = build_augment(task.recipe.augment)
-    for fitted in fit(task.network, state, task.train, task.recipe.training, augment, rng):
-        state = fitted
-        losses.append(state.loss.item())
-        seconds = before + time.perf_counter() - begun
-        _write_epoch(partial, state, losses, seconds)
-        if task.recipe.snapshots == "last":
-            _epoch_path(partial, state.epoch - 1).unlink(missing_ok=True)
-        yield losses[-1]
-    kept = _epochs_on_disk(partial)
+    last = task.recipe.training.epochs_run
+    kept = [last] if task.recipe.snapshots == "last" else list(range(last + 1))
     rows = torch.stack([read_tensors(_epoch_path(partial, epoch))[0]["params"] for epoch in kept])
     content = {"params": rows, "statistics": state.statistics}
     checksum = write_tensors(trajectory_path(task.folder, index), content)
@@ -102,7 +122,7 @@ def train_one(task: ExpertTask, index: int) -> Iterator[float]:
         checksum=checksum,
         validation_accuracy=accuracy(task.network, state.params, state.statistics, held_out) if held_out else None,
         train_loss=tuple(losses),
-        seconds=round(before + time.perf_counter() - begun, 3),
+        seconds=round(seconds, 3),
     )
     save_record(sidecar_path(task.folder, index), sidecar)
     shutil.rmtree(partial)

@@ -1,18 +1,15 @@
 """Progress bars with the time left, and a place to say one line; silent when nobody watches."""
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+_TENTHS = 10
 
 
 @runtime_checkable
@@ -55,9 +52,11 @@ class _SilentBar:
 
 
 class Terminal:
-    """Shows bars and lines on a terminal; plain lines where there is none."""
+    """Shows bars on a terminal, and a line for every tenth of the way where there is none."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: "Console | None" = None) -> None:
+        from rich.console import Console
+
         self.console = console or Console(stderr=True)
 
     def say(self, line: str) -> None:
@@ -67,24 +66,56 @@ class Terminal:
     @contextmanager
     def bar(self, title: str, total: int, done: int = 0) -> Iterator[Bar]:
         """Yield a bar with steps done, time spent and time left."""
+        if not self.console.is_terminal:
+            yield _Lines(self, title, total, done)
+            return
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
         columns = (
-            TextColumn("{task.description:<22}"),
-            BarColumn(bar_width=28),
+            TextColumn("{task.description:<20}"),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as progress:
-            task = progress.add_task(title, total=total, completed=done, note="")
+        with Progress(*columns, console=self.console) as progress:
+            yield _LiveBar(progress, title, total, done)
 
-            class _Bar:
-                def advance(self, steps: int = 1, note: str = "") -> None:
-                    progress.advance(task, steps)
-                    if note:
-                        progress.update(task, note=note)
 
-            if not self.console.is_terminal:
-                self.say(f"{title}: {total - done} to do")
-            yield _Bar()
+class _LiveBar:
+    def __init__(self, progress: "Progress", title: str, total: int, done: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task(title, total=total, completed=done, note="")
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Move the bar."""
+        self._progress.advance(self._task, steps)
+        if note:
+            self._progress.update(self._task, note=note)
+
+
+class _Lines:
+    def __init__(self, terminal: Terminal, title: str, total: int, done: int) -> None:
+        self._terminal, self._title, self._total = terminal, title, total
+        self._first = self._done = done
+        self._begun = time.monotonic()
+        terminal.say(f"{title}: {total - done} to do")
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Say a line when another tenth is behind us."""
+        before = self._done * _TENTHS // self._total
+        self._done += steps
+        if self._done * _TENTHS // self._total > before:
+            spent = time.monotonic() - self._begun
+            left = spent * (self._total - self._done) / max(1, self._done - self._first)
+            where = f"{self._title}: {self._done}/{self._total}, {spent:.0f} s, {left:.0f} s left"
+            self._terminal.say(f"{where}  {note}".rstrip())

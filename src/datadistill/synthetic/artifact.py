@@ -1,6 +1,6 @@
 """The synthetic set as tensors, and on disk: ``synthetic.safetensors``, ``card.json``, ``grid.png``."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from datadistill.core.arrays import Images, Targets
-from datadistill.core.errors import CorruptFileError
+from datadistill.core.errors import CorruptFileError, UsageError
 from datadistill.data.preprocess import Preprocess, load_preprocess
 from datadistill.runtime.atomic import read_tensors, write_tensors
 from datadistill.runtime.records import load_record, save_record
@@ -29,7 +29,7 @@ class SyntheticSet:
 
     images: Images
     targets: Targets
-    student_lr: Float[Tensor, " t"] | None = None
+    student_lr: Float[Tensor, " _"] | None = None
     order: Int64[Tensor, "t b"] | None = None
 
     def __len__(self) -> int:
@@ -138,4 +138,10 @@ def load_artifact(folder: Path) -> Artifact:
     images, targets = tensors.get("images"), tensors.get("targets")
     if images is None or images.shape[1:] != card.shape or targets is None or targets.shape != (len(images), k):
         raise CorruptFileError(f"{folder}: the tensors do not have the shapes on the card ({n} images of {card.shape})")
-    return Artifact(SyntheticSet(**tensors), card, load_preprocess(card.preprocess, whitening))
+    if foreign := set(tensors) - {field.name for field in fields(SyntheticSet)}:
+        raise CorruptFileError(f"{folder / 'synthetic.safetensors'}: holds a tensor '{min(foreign)}' of no known use")
+    try:
+        preprocess = load_preprocess(card.preprocess, whitening)
+    except UsageError as error:
+        raise CorruptFileError(f"{folder / 'card.json'}: {error}") from error
+    return Artifact(SyntheticSet(**tensors), card, preprocess)

@@ -70,6 +70,7 @@ class LearnableSet:
             value = self.values[name]
             if name == "student_lr":
                 lowered = value * torch.exp(delta.clamp(max=0) / value)
+                lowered.clamp_(min=torch.finfo(value.dtype).tiny)  # exp of less than -100 is 0 in float32
                 value.copy_(torch.where(delta < 0, lowered, value + delta))
             else:
                 value.add_(delta)

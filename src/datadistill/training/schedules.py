@@ -18,8 +18,8 @@ class TrainingRecipe:
         schedule: ``constant``; ``step``: tenfold drop after ``decay_at``; ``cosine``: half a cosine to zero.
         decay_at: Fraction of ``epochs``; with ``step`` only.
         reset_momentum: Whether the momentum is forgotten when the step size drops.
-        extra_epoch: Whether one epoch more is run, and the drop comes one epoch later, as in loops that
-            count from 0 to ``epochs`` inclusive.
+        extra_epoch: Whether one epoch more is run, and the drop comes two epochs later, as in loops that
+            count from 0 to ``epochs`` inclusive and drop after the epoch of index ``epochs // 2 + 1``.
     """
 
     epochs: int

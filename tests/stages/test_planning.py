@@ -1,0 +1,152 @@
+"""What the memory limit decides, that the decision is kept, and the forecast."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from system.tiny_run import RECIPE, TINY, change_json, contents, copy_of_finished, set_stage
+
+from datadistill.config import load_recipe
+from datadistill.core.errors import DataNotFoundError, UsageError
+from datadistill.networks import build_network
+from datadistill.runtime.plan import Plan
+from datadistill.runtime.records import load_record
+from datadistill.stages import Session, open_run, run_distill
+from datadistill.stages.distill import make_problem
+from datadistill.stages.forecast import Forecast, forecast
+from datadistill.stages.planning import estimate
+
+SHAPE = (1, 8, 8)
+
+
+def planned(tmp_path: Path, limit: int, *settings: str, steps: int = 3, name: str = "run") -> Session:
+    """Return a session whose plan has been made, with the experts of nobody but planning's."""
+    run = copy_of_finished(tmp_path / name)
+    text = run.config.read_text().replace('strategy = "adjoint"', 'strategy = "auto"')
+    run.config.write_text(text.replace("student_steps = 3", f"student_steps = {steps}"))
+    session = open_run(run.root, memory_limit=limit)
+    make_problem(session)
+    return session
+
+
+def need(batch: int = 10, steps: int = 3) -> Any:
+    return estimate(build_network("convnet-1-w8", SHAPE, 10), SHAPE, 10, batch=batch, steps=steps)
+
+
+def test_the_estimate_grows_as_the_formulas_say() -> None:
+    small, wide, long = need(10, 3), need(20, 3), need(10, 30)
+    network = build_network("convnet-1-w8", SHAPE, 10)
+    assert long.weights == 10 * small.weights == 30 * 4 * network.parameter_count
+    assert long.step == small.step
+    assert long.stored == 30 * (small.step + 4 * network.parameter_count)
+    assert 1.5 * small.step < wide.step < 2 * small.step
+    assert long.adjoint - long.weights == small.adjoint - small.weights
+
+
+def test_with_room_for_both_the_faster_is_taken_and_the_timing_recorded(tmp_path: Path) -> None:
+    plan = planned(tmp_path, 1 << 34).plan
+    assert plan.strategy in ("adjoint", "stored")
+    assert plan.reason.startswith("both fit in memory; per student step: adjoint ")
+    assert (plan.keep_on_host, plan.micro_batch, plan.keep_every, plan.compiled) == (False, None, 1, False)
+
+
+def test_with_little_room_the_adjoint_is_taken(tmp_path: Path) -> None:
+    wanted = need(10, 100)
+    assert wanted.adjoint < wanted.stored // 2
+    plan = planned(tmp_path, wanted.adjoint, steps=100).plan
+    assert (plan.strategy, plan.keep_on_host, plan.micro_batch) == ("adjoint", False, None)
+    assert plan.reason.startswith("the stored graph needs ")
+
+
+def test_with_less_the_weights_go_to_the_host(tmp_path: Path) -> None:
+    wanted = need(10, 1000)
+    plan = planned(tmp_path, wanted.adjoint - wanted.weights, steps=1000).plan
+    assert (plan.strategy, plan.keep_on_host, plan.micro_batch) == ("adjoint", True, None)
+    assert plan.reason.endswith("weights kept on the host")
+
+
+def test_with_less_still_a_step_is_cut_up(tmp_path: Path) -> None:
+    wanted = need(10, 3)
+    plan = planned(tmp_path, (wanted.adjoint - wanted.weights) * 8 // 10).plan
+    assert (plan.strategy, plan.keep_on_host) == ("adjoint", True)
+    assert plan.micro_batch is not None
+    assert 1 <= plan.micro_batch < 10
+    assert plan.reason.endswith(f"{plan.micro_batch} images at a time")
+
+
+def test_what_cannot_fit_at_all_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"one image of a student step needs .*; raise --memory-limit"):
+        planned(tmp_path, 1000)
+
+
+def test_the_gradient_is_the_same_whatever_was_planned(tmp_path: Path) -> None:
+    wanted = need(10, 3)
+    limits = {"roomy": 1 << 34, "cut up": (wanted.adjoint - wanted.weights) * 8 // 10}
+    found = {}
+    for name, limit in limits.items():
+        session = planned(tmp_path, limit, name=name)
+        session = replace(session, config=replace(session.config, augment="none"))
+        problem, method = make_problem(session), session.config.method
+        state = method.init(problem, session.rng)
+        found[name] = method.gradient(problem, state, session.rng.at(1))[1]["images"]
+    one, other = found.values()
+    assert torch.allclose(one, other, rtol=1e-3, atol=1e-5 * float(one.abs().max()))
+    assert float(one.abs().max()) > 0
+
+
+def test_the_plan_is_used_again_even_where_the_limit_has_changed(tmp_path: Path) -> None:
+    run = copy_of_finished(tmp_path)
+    change_json(run.plan, strategy="stored", reason="decided long ago")
+    set_stage(run, "distill", "failed")
+    before = load_record(Plan, run.plan)
+    run_distill(open_run(run.root, memory_limit=1000))
+    assert load_record(Plan, run.plan) == before
+
+
+def test_what_the_recipe_says_is_not_second_guessed(tmp_path: Path) -> None:
+    run = copy_of_finished(tmp_path)
+    change_json(run.plan, strategy=None)
+    run.config.write_text(run.config.read_text().replace("keep_every = 1", "keep_every = 2"))
+    session = open_run(run.root, memory_limit=1000)
+    make_problem(session)
+    plan = load_record(Plan, run.plan)
+    assert (plan.strategy, plan.keep_every, plan.reason) == ("adjoint", 2, "set by the recipe")
+
+
+def foreseen(tmp_path: Path, *settings: str) -> Forecast:
+    config = load_recipe(RECIPE, (*TINY, f"store={tmp_path}", *settings))
+    return forecast(config, device="cpu", data_root=tmp_path, memory_limit=None)
+
+
+def test_a_forecast_has_a_sane_row_per_stage_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = foreseen(tmp_path)
+    assert contents(tmp_path) == {}
+    assert found.device == "cpu"
+    assert [row.stage for row in found.rows][0] == "experts"
+    assert {row.stage for row in found.rows} >= {"experts", "distill", "evaluate"}
+    assert all(row.seconds >= 0 and row.memory_bytes >= 0 and row.disk_bytes >= 0 for row in found.rows)
+    assert sum(row.seconds for row in found.rows) < 600
+    assert json.loads(json.dumps(found.as_dict()))["device"] == "cpu"
+
+
+def test_a_forecast_counts_the_bytes_of_the_experts(tmp_path: Path) -> None:
+    parameters = build_network("convnet-1-w8", SHAPE, 10).parameter_count
+    rows = {count: foreseen(tmp_path, f"experts.count={count}").rows[0] for count in (2, 20)}
+    assert {count: row.disk_bytes for count, row in rows.items()} == {n: n * 2 * 4 * parameters for n in (2, 20)}
+    assert rows[20].what.startswith("20 experts x 1 epochs")
+
+
+def test_a_forecast_without_the_data_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datadistill.data.catalogue.fetch", _no_network)
+    with pytest.raises(DataNotFoundError, match="mnist: missing train-images-idx3-ubyte"):
+        foreseen(tmp_path, "dataset=mnist", "validation=0")
+
+
+def _no_network(*_: object, **__: object) -> None:
+    raise DataNotFoundError("no network")
