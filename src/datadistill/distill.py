@@ -93,10 +93,9 @@ def distill(
 
 def _read(waiting: list[dict[str, Tensor]], first: int) -> Iterator[dict[str, float]]:
     """Yield the numbers of each iteration, all of them read in one copy; refuse those that went wrong."""
-    names = list(waiting[0])
-    table = torch.stack([torch.stack([metrics[name].double() for name in names]) for metrics in waiting]).tolist()
-    for offset, values in enumerate(table):
-        row = dict(zip(names, values, strict=True))
+    numbers = iter(torch.stack([value.double() for metrics in waiting for value in metrics.values()]).tolist())
+    for offset, metrics in enumerate(waiting):
+        row = {name: next(numbers) for name in metrics}
         check_metrics(row, first + offset)
         yield {"iteration": first + offset, **row}
 

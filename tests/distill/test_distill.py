@@ -176,8 +176,12 @@ class TestGuard:
 
     @pytest.mark.parametrize(("metric", "value"), [("student_lr", 10.0), ("matching_loss", 10_000.0)])
     def test_what_is_only_large_does_not(self, problem, metric, value):
-        everywhere = {i: {metric: value} for i in range(1, 8)}
-        assert len(run(Scripted(everywhere), problem)) == 7
+        seen = run(Scripted({i: {metric: value} for i in range(1, 8)}), problem)
+        assert [row[metric] for _, rows in seen for row in rows] == [value] * 7
+
+    def test_a_metric_that_comes_and_goes_is_read_where_it_is(self, problem):
+        seen = run(Scripted({2: {"rare": 5.0}}), problem)
+        assert [row.get("rare") for _, rows in seen for row in rows] == [None, 5.0, *[None] * 5]
 
     def test_a_state_that_is_not_finite_is_named(self, problem):
         seen = []

@@ -41,8 +41,8 @@ class MTT:
         batch_syn: |b|, synthetic images per student step; absent for the whole set.
         image_lr: Step size of the pixels (SGD, momentum ``momentum``).
         student_lr: α before the first iteration, > 0.
-        student_lr_lr: Step size of α.
-        momentum: Of both.
+        student_lr_lr: Step size of α; 0 leaves it as it is.
+        momentum: Of both, in [0, 1).
     """
 
     expert_epochs: int
@@ -61,6 +61,12 @@ class MTT:
             raise ValueError(f"batch_syn must be at least 1, got {self.batch_syn}")
         if not self.student_lr > 0:
             raise ValueError(f"student_lr must be positive, got {self.student_lr}")
+        if not (self.image_lr > 0 and self.student_lr_lr >= 0):
+            raise ValueError(
+                f"image_lr must be positive, student_lr_lr not negative, got {self.image_lr}, {self.student_lr_lr}"
+            )
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
 
     @property
     def needs(self) -> frozenset[Need]:

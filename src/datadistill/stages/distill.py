@@ -68,21 +68,30 @@ def run_distill(session: Session) -> None:
 
 
 def make_problem(session: Session) -> Problem:
-    """Return what the method works on, with the engine of the plan."""
-    config = session.config
+    """Return what the method works on, with the experts and the engine of the plan where it needs them."""
+    problem, method = bare_problem(session), session.config.method
+    if "experts" in method.needs:
+        problem = replace(problem, experts=open_experts(session))
+    return replace(problem, unroll=decide(session, problem)) if method.unrolled else problem
+
+
+def bare_problem(session: Session) -> Problem:
+    """Return the data, the network and the first images of a run."""
     images, targets = initial_set(
-        config.initial, session.data, session.preprocess, ipc=config.ipc, rng=session.rng.child("distill")
+        session.config.initial,
+        session.data,
+        session.preprocess,
+        ipc=session.config.ipc,
+        rng=session.rng.child("distill"),
     )
-    problem = Problem(
+    return Problem(
         data=session.data,
         preprocess=session.preprocess,
         network=session.network,
         augment=session.augment,
         initial_images=images,
         initial_targets=targets,
-        experts=open_experts(session) if "experts" in config.method.needs else None,
     )
-    return replace(problem, unroll=decide(session, problem)) if config.method.unrolled else problem
 
 
 def make_probe(session: Session) -> Probe | None:

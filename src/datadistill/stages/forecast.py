@@ -10,11 +10,11 @@ from datadistill.config import RunConfig
 from datadistill.core.structure import unstructure
 from datadistill.evaluate.run import synthetic_examples
 from datadistill.methods import Problem, Unrolled
+from datadistill.stages.distill import bare_problem
 from datadistill.stages.experts import expert_task, full_task
 from datadistill.stages.planning import estimate, make_unroll, seconds_per_step
 from datadistill.stages.session import Session, open_run
 from datadistill.synthetic.artifact import SyntheticSet
-from datadistill.synthetic.initial import initial_set
 from datadistill.training.fit import Examples, Fitted, fit
 from datadistill.training.schedules import TrainingRecipe
 
@@ -86,11 +86,11 @@ def _experts(session: Session) -> list[ForecastRow]:
 
 def _distill(session: Session) -> ForecastRow:
     config, unrolled = session.config, session.config.method.unrolled or Unrolled(0)
-    problem = _problem(session)
+    problem = bare_problem(session)
     n = len(problem.initial_images)
     batch = min(unrolled.batch_size or n, n)
     need = estimate(session.network, session.data.card.shape, session.data.classes, batch=batch, steps=unrolled.steps)
-    seconds = seconds_per_step(make_unroll(session, problem), problem, unrolled.batch_size)
+    (seconds,) = seconds_per_step((make_unroll(session, problem),), problem, unrolled.batch_size)
     what = (
         f"{config.iterations:,} iterations of {unrolled.steps} steps on {batch} images "
         f"(graph stored: {need.stored / 2**30:.2f} GiB)"
@@ -100,7 +100,7 @@ def _distill(session: Session) -> ForecastRow:
 
 
 def _evaluate(session: Session) -> list[ForecastRow]:
-    config, problem = session.config, _problem(session)
+    config, problem = session.config, bare_problem(session)
     protocol = config.evaluate
     trainings = protocol.networks * (1 + bool(config.validation and config.watch.probe_every) + protocol.random_draws)
     training = protocol.training(protocol.lr or protocol.fallback_lr)
@@ -116,21 +116,6 @@ def _probes(session: Session, problem: Problem) -> float:
     training = TrainingRecipe(epochs=watch.probe_epochs)
     probes = session.config.iterations // watch.probe_every
     return probes * watch.probe_networks * _training_seconds(session, problem, training)
-
-
-def _problem(session: Session) -> Problem:
-    rng = session.rng.child("distill")
-    images, targets = initial_set(
-        session.config.initial, session.data, session.preprocess, ipc=session.config.ipc, rng=rng
-    )
-    return Problem(
-        data=session.data,
-        preprocess=session.preprocess,
-        network=session.network,
-        augment=session.augment,
-        initial_images=images,
-        initial_targets=targets,
-    )
 
 
 def _training_seconds(session: Session, problem: Problem, training: TrainingRecipe) -> float:

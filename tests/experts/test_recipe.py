@@ -1,0 +1,50 @@
+"""The content key: changes with everything that changes the weights, and with nothing else."""
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+
+import tiny
+from datadistill.core.structure import structure, unstructure
+from datadistill.experts import ExpertRecipe
+from datadistill.training.schedules import TrainingRecipe
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    return tiny.expert_task(tmp_path_factory.mktemp("store")).recipe
+
+
+def another(value):
+    """A different value of the same type."""
+    words = {"all": "last", "constant": "cosine"}
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return words.get(value, value + "x")
+    return {**value, "more": 1} if isinstance(value, dict) else value + (1 if isinstance(value, int) else 0.125)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(ExpertRecipe) if field.name != "training"])
+def test_the_key_changes_with_every_field(recipe, name):
+    assert replace(recipe, **{name: another(getattr(recipe, name))}).key != recipe.key
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(TrainingRecipe)])
+def test_the_key_changes_with_every_field_of_the_training(recipe, name):
+    training = replace(recipe.training, **{name: another(getattr(recipe.training, name))})
+    assert replace(recipe, training=training).key != recipe.key
+
+
+def test_the_key_is_a_short_folder_name_that_depends_on_the_values_only(recipe):
+    assert replace(recipe).key == recipe.key
+    assert len(recipe.key) == 16
+    assert int(recipe.key, 16) >= 0
+    again = structure(ExpertRecipe, json.loads(json.dumps(unstructure(recipe))), source="test")
+    assert again == recipe
+    assert again.key == recipe.key
+
+
+def test_how_many_there_are_is_not_part_of_it():
+    assert "count" not in {field.name for field in fields(ExpertRecipe)}
