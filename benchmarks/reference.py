@@ -180,7 +180,7 @@ class TrajectoryMatching:
     ) -> None:
         self.network = FlatModule(network)
         self.images = images.clone().requires_grad_()
-        self.student_lr = torch.tensor(0.01).to(images).requires_grad_()
+        self.student_lr = torch.tensor(0.01, dtype=images.dtype, device=images.device, requires_grad=True)
         self.labels, self.start, self.target, self.steps = labels, start, target, steps
         self.optimizers = (
             torch.optim.SGD([self.images], lr=1000.0, momentum=0.5),

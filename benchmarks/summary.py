@@ -46,7 +46,7 @@ def summed_up(case: Case, found: dict[str, Facts], rates: Facts) -> Facts:
         }
         result["times_floor"] = ours["seconds"] * rates["matrix_rate"] / operations
     if (original := case.original_seconds) is not None:
-        measured = reference.get("training_seconds", reference["seconds"])
+        measured = reference.get("training_seconds") or reference["seconds"]
         result |= {"original_seconds_two_cores": original, "reference_over_original": measured / original}
     return result | {"variants": variants}
 

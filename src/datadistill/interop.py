@@ -69,7 +69,7 @@ def import_set(path: Path, preprocess: Preprocess, shape: tuple[int, int, int], 
         ArtifactError: If the file cannot be read, or does not fit the data.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             numbers = {name: stored[name] for name in stored.files if stored[name].dtype.kind in "fiu"}
         arrays = {name: torch.from_numpy(a.astype(a.dtype.newbyteorder("="))) for name, a in numbers.items()}
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:

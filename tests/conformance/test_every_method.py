@@ -294,9 +294,7 @@ class TestRegistration:
 
     def test_every_field_survives_toml(self, name):
         """Fields left out, and fields that are whole numbers where fractions are meant."""
-        text = to_toml(
-            RunConfig(dataset="digits", validation=0, ipc=1, iterations=3, method=tiny.SETTINGS[name].fixed)
-        )
+        text = to_toml(RunConfig(dataset="digits", validation=0, ipc=1, iterations=3, method=tiny.SETTINGS[name].fixed))
         assert from_toml(text, source="test").method == tiny.SETTINGS[name].fixed
         assert from_toml(text.replace(".0\n", "\n"), source="test").method == tiny.SETTINGS[name].fixed
 
@@ -327,7 +325,8 @@ class TestRegistration:
 @pytest.mark.slow
 @every_method
 def test_a_network_trained_on_the_result_beats_random_real_images(name, store):
-    from datadistill.evaluate import baselines, protocol, run as judging
+    from datadistill.evaluate import baselines, protocol
+    from datadistill.evaluate import run as judging
 
     data = tiny.real_data(train_per_class=100, test_per_class=100, signal=40, noise=200)
     problem = tiny.problem(store, data=data)

@@ -1,5 +1,6 @@
 """Training experts: what is kept, and that a kill at any moment changes no byte."""
 
+import fcntl
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
@@ -36,10 +37,10 @@ def files(task):
 
 
 def names(task):
-    return sorted(path.name for path in task.folder.iterdir())
+    return sorted(path.name for path in task.folder.iterdir() if not path.name.endswith(".lock"))
 
 
-class Interruption(Exception):
+class InterruptionError(Exception):
     pass
 
 
@@ -59,7 +60,7 @@ class Stopping(Silent):
         self.notes.append((steps, note))
         self.left -= steps
         if self.left == 0:
-            raise Interruption
+            raise InterruptionError
 
 
 @pytest.fixture(scope="module")
@@ -155,45 +156,52 @@ class TestInterruption:
     @pytest.mark.parametrize("after", [1, EPOCHS, EPOCHS + 2])
     def test_an_exception_anywhere(self, uninterrupted, tmp_path, snapshots, after):
         task = task_in(tmp_path, network=BATCH_NORM, snapshots=snapshots)
-        with pytest.raises(Interruption):
+        with pytest.raises(InterruptionError):
             train_experts(task, 2, Stopping(after))
         train_experts(task, 2, Silent())
         assert files(task) == uninterrupted[snapshots]
 
-    @pytest.mark.parametrize("call", ["write_tensors", "save_record", "rmtree", "unlink"])
-    def test_a_kill_between_two_files(self, uninterrupted, tmp_path, snapshots, call, monkeypatch):
+    def test_an_exception_that_somebody_keeps_does_not_keep_the_lock(self, tmp_path, snapshots):
+        """As a notebook keeps the last traceback, with all its frames."""
+        task = task_in(tmp_path, snapshots=snapshots)
+        with pytest.raises(InterruptionError) as kept:
+            train_experts(task, 1, Stopping(1))
+        with (task.folder / ".trajectory_000.lock").open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert kept.tb is not None
+
+    @pytest.mark.parametrize(
+        ("call", "times"),
+        [("write_tensors", {EPOCHS + 2}), ("save_record", {1}), ("rmtree", {1}), ("unlink", {0, EPOCHS})],
+    )
+    def test_a_kill_between_two_files(self, uninterrupted, tmp_path, snapshots, call, times, monkeypatch):
         """Before every write, and between a write and the removal that follows it."""
-        task = task_in(tmp_path, network=BATCH_NORM, snapshots=snapshots)
         owner = {"rmtree": shutil, "unlink": type(tmp_path)}.get(call, training)
         original, left = getattr(owner, call), [0]
 
         def killed(*arguments, **options):
-            ours = str(task.folder) in str(arguments[0]) and (call != "unlink" or "epoch_" in arguments[0].name)
-            ours = ours and ".tmp" not in str(arguments[0])
+            path = arguments[0]
+            ours = tmp_path in path.parents and not path.name.startswith(".") and path.suffix != ".lock"
             left[0] -= ours
             if ours and left[0] < 0:
-                raise Interruption
+                raise InterruptionError
             return original(*arguments, **options)
 
-        kills = 0
-        while True:
+        for kills in range(50):
+            task = task_in(tmp_path / f"killed at {kills}", network=BATCH_NORM, snapshots=snapshots)
             left[0] = kills
             with monkeypatch.context() as patch:
                 patch.setattr(owner, call, killed)
                 try:
                     train_experts(task, 1, Silent())
                     break
-                except Interruption:
-                    kills += 1
-            assert kills < 50
-            left[0] = 0
-            if kills % 2:  # every second time from scratch, else from what the kill left behind
-                shutil.rmtree(task.folder, ignore_errors=True)
-        train_experts(task, 1, Silent())
-        expected = {"trajectory_000.safetensors": uninterrupted[snapshots]["trajectory_000.safetensors"]}
-        assert files(task) == expected
-        assert names(task) == ["manifest.json", "recipe.json", "trajectory_000.json", "trajectory_000.safetensors"]
-        assert kills > 0 or (call == "unlink" and snapshots == "all")
+                except InterruptionError:
+                    pass
+            train_experts(task, 1, Silent())
+            expected = {"trajectory_000.safetensors": uninterrupted[snapshots]["trajectory_000.safetensors"]}
+            assert files(task) == expected
+            assert names(task) == ["manifest.json", "recipe.json", "trajectory_000.json", "trajectory_000.safetensors"]
+        assert kills in times
 
 
 def test_a_folder_left_behind_by_a_finished_expert_is_removed(tmp_path):
@@ -205,6 +213,14 @@ def test_a_folder_left_behind_by_a_finished_expert_is_removed(tmp_path):
     (stale / "epoch_0001.safetensors").write_bytes(b"old")
     train_experts(task, 1, Silent())
     assert names(task) == before
+
+
+def test_an_expert_that_somebody_else_has_finished_meanwhile_is_taken(tmp_path):
+    task = task_in(tmp_path, epochs=2)
+    losses = list(train_one(task, 0))
+    before = {path: path.stat().st_mtime_ns for path in task.folder.glob("trajectory*")}
+    assert list(train_one(task, 0)) == losses
+    assert {path: path.stat().st_mtime_ns for path in task.folder.glob("trajectory*")} == before
 
 
 class TestAdding:
@@ -232,11 +248,14 @@ class TestAdding:
         assert files(task)[name] == uninterrupted["all"][name]
 
 
-@pytest.mark.parametrize("snapshots", ["all", "last"])
-def test_a_pool_of_processes_writes_the_same_files(uninterrupted, tmp_path, snapshots):
+@pytest.mark.parametrize(
+    ("snapshots", "workers"),
+    [("all", 1), *(pytest.param(kind, 2, marks=pytest.mark.slow) for kind in ("all", "last"))],
+)
+def test_a_pool_of_processes_writes_the_same_files(uninterrupted, tmp_path, snapshots, workers):
     task = task_in(tmp_path, network=BATCH_NORM, snapshots=snapshots)
     reporter = Stopping(99)
-    train_experts(task, 2, reporter, SpawnPool(workers=2 if snapshots == "all" else 1))
+    train_experts(task, 2, reporter, SpawnPool(workers))
     assert files(task) == uninterrupted[snapshots]
     assert sum(steps for steps, _ in reporter.notes) == 2 * EPOCHS
     assert not list(task.folder.glob("*.partial"))

@@ -81,9 +81,7 @@ def case():
         generator = rng.stream("numbers")
         start = flat.initial(rng.stream("start")).double()
         away = torch.randn(start.shape, generator=generator, dtype=torch.float64)
-        plan = draw_steps(
-            rng, chosen, images=images, steps=steps, batch_size=batch_size, device=torch.device("cpu")
-        )
+        plan = draw_steps(rng, chosen, images=images, steps=steps, batch_size=batch_size, device=torch.device("cpu"))
         return Case(
             network=flat,
             augment=chosen,

@@ -209,9 +209,12 @@ def test_inputs_that_require_gradients_are_fine(case, agree):
         agree(problem.ours(strategy), expected)
 
 
-def test_wrong_step_sizes_are_refused(case):
+def test_wrong_settings_are_refused(case):
     problem = case(steps=4, rates=3)
     with pytest.raises(ValueError, match="for 4 steps"):
         problem.ours()
+    for strategy in STRATEGIES:
+        with pytest.raises(ValueError, match="window must be at least 1, got 0"):
+            case(window=0).ours(strategy)
     with pytest.raises(ValueError, match="keep_every"):
         Unroll(problem.network, problem.augment, keep_every=0)

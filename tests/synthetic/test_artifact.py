@@ -90,7 +90,7 @@ def test_comes_back_as_it_was(tmp_path, options):
 def test_a_whitened_set_shows_its_pixels(saved):
     data = tiny.real_data()
     pixels = load_artifact(saved).pixels()
-    assert 0 <= pixels.min() and pixels.max() <= 1
+    assert pixels.min() >= 0 and pixels.max() <= 1
     as_bytes = (pixels * 255).round().to(torch.uint8)
     assert all((data.train.images == one).all((1, 2, 3)).any() for one in as_bytes)
 
@@ -179,7 +179,7 @@ def test_a_card_that_does_not_fit_is_refused_and_named(saved, changes):
         {"images": torch.zeros(N, *tiny.SHAPE), "targets": torch.zeros(N - 1, tiny.CLASSES)},
         {"images": torch.zeros(N, *tiny.SHAPE), "targets": torch.zeros(N, tiny.CLASSES), "more": torch.zeros(1)},
     ],
-    ids=lambda tensors: "+".join(tensors),
+    ids="+".join,
 )
 def test_tensors_that_do_not_fit_the_card_are_refused(saved, tensors):
     change_card(saved, checksum=write_tensors(saved / "synthetic.safetensors", tensors))

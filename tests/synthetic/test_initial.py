@@ -43,9 +43,7 @@ def test_noise_is_standard_normal_in_network_space(data, preprocess):
 
 @pytest.mark.parametrize("choice", ["real", "noise"])
 def test_depends_on_the_randomness_only(data, preprocess, choice):
-    first, again, other = (
-        initial_set(choice, data, preprocess, ipc=2, rng=Randomness(seed))[0] for seed in (0, 0, 1)
-    )
+    first, again, other = (initial_set(choice, data, preprocess, ipc=2, rng=Randomness(seed))[0] for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 

@@ -26,18 +26,14 @@ def learnable(*, student_lr=(0.1,), dtype=torch.float64, **rates):
 
 def gradients_for(state, seed=0):
     drawn = generator(seed)
-    return {
-        name: torch.randn(value.shape, generator=drawn, dtype=value.dtype) for name, value in state.values.items()
-    }
+    return {name: torch.randn(value.shape, generator=drawn, dtype=value.dtype) for name, value in state.values.items()}
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
 def test_pixels_and_targets_are_updated_by_sgd_with_momentum(momentum):
     state = learnable(targets=0.3, momentum=momentum)
     images, targets = (tensor.clone().requires_grad_() for tensor in (state.images, state.targets))
-    optimisers = [
-        torch.optim.SGD([tensor], lr=lr, momentum=momentum) for tensor, lr in ((images, 2.0), (targets, 0.3))
-    ]
+    optimisers = [torch.optim.SGD([tensor], lr=lr, momentum=momentum) for tensor, lr in ((images, 2.0), (targets, 0.3))]
     for seed in range(5):
         gradients = gradients_for(state, seed)
         images.grad, targets.grad = gradients["images"].clone(), gradients["targets"].clone()

@@ -22,7 +22,9 @@ def test_counts_every_image_once(n):
     network, params = first_pixels()
     images = torch.randn(n, 1, 2, 2, generator=torch.Generator().manual_seed(n))
     labels = torch.arange(n) % 3
-    right = sum(image.flatten()[:3].argmax().item() == label.item() for image, label in zip(images, labels, strict=True))
+    right = sum(
+        image.flatten()[:3].argmax().item() == label.item() for image, label in zip(images, labels, strict=True)
+    )
     assert accuracy(network, params, NOTHING, Examples(images, labels)) == right / n
 
 

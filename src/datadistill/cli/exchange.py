@@ -6,11 +6,13 @@ from pathlib import Path
 from datadistill.cli.flags import Flags
 from datadistill.cli.runs import open_from_recipe, say
 from datadistill.config import load_recipe, to_toml
+from datadistill.core.errors import UsageError
 from datadistill.core.registry import find
 from datadistill.interop import export_set
 from datadistill.methods import METHODS
 from datadistill.runtime.rundir import RunDir
 from datadistill.stages import run_import
+from datadistill.stages.imported import IMPORTED
 from datadistill.synthetic.artifact import load_artifact
 
 
@@ -48,6 +50,8 @@ def cite(source: str, *, flags: Flags = Flags()) -> None:
     """
     folder = Path(source)
     name = load_artifact(_artifact_folder(folder)).card.method if folder.is_dir() else source
+    if name.startswith(IMPORTED):
+        raise UsageError(f"{folder}: the set was {name}; cite what made it")
     entry = find(METHODS, name, "method")
     print(json.dumps({"method": name, "bibtex": entry.bibtex}) if flags.json else entry.bibtex)
 

@@ -1,5 +1,6 @@
 """``datadistill``: the entry point and what every subcommand shares."""
 
+import io
 import sys
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -14,6 +15,7 @@ app = App(
     version_flags=["--version"],
     default_parameter=Parameter(show_default=False, negative=()),
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # main() says how to go on
 )
 
 _RUN, _STAGE = Group.create_ordered("A whole run"), Group.create_ordered("One stage on a run directory")
@@ -41,6 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors made on purpose are one line and exit code 2 or 3, never a traceback."""
     from datadistill.core.errors import DatadistillError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a dash or an ellipsis is no reason to fail in an ASCII terminal
+            stream.reconfigure(errors="replace")
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:

@@ -186,7 +186,7 @@ def _conclude(outcome: Outcome, session: Session, flags: Flags, seconds: float) 
         json.dumps(
             {
                 "run": str(outcome.run.root),
-                "method": session.config.method_name,
+                "method": outcome.artifact.card.method,
                 "dataset": session.config.dataset,
                 "ipc": session.config.ipc,
                 **{name: round(result.mean, 6) for name, result in results.items()},

@@ -53,7 +53,7 @@ def duration(seconds: float) -> str:
 
 def plain_table(title: str, *columns: str) -> Table:
     """Return an empty table; a column that starts with ``>`` is right-aligned and never broken."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     for place, column in enumerate(columns):  # the first names what one types: never cut short
         justify: JustifyMethod = "right" if column.startswith(">") else "left"
         table.add_column(column.lstrip(">"), justify=justify, no_wrap=place == 0 or justify == "right", overflow="fold")

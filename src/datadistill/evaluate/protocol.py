@@ -90,7 +90,7 @@ class Result:
         mean: Over all networks.
         std: Sample standard deviation over all networks; 0 with one.
         interval: 95 % confidence interval of the mean by Student's t, over the draws where there are
-            several, else over the networks; equal to the mean where there is only one of either.
+            several, else over the networks, cut off at 0 and 1; equal to the mean where there is only one of either.
         seconds: Time spent training and testing.
     """
 
@@ -127,7 +127,7 @@ class Result:
             lr=lr,
             mean=mean,
             std=_std(every),
-            interval=(mean - half, mean + half),
+            interval=(max(0.0, mean - half), min(1.0, mean + half)),
             seconds=seconds,
         )
 

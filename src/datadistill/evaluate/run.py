@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from datadistill.augment import build_augment
+from datadistill.core.errors import UsageError
 from datadistill.core.randomness import Randomness
 from datadistill.data import Preprocess, RealData
 from datadistill.evaluate.protocol import Protocol, Result
@@ -73,11 +74,22 @@ def synthetic_examples(synthetic: SyntheticSet) -> Examples:
 
 
 def step_size(protocol: Protocol, synthetic: SyntheticSet) -> float:
-    """Return the step size networks are trained with: the protocol's, else the learned one, else the fallback."""
+    """Return the step size networks are trained with: the protocol's, else the learned one, else the fallback.
+
+    Raises:
+        UsageError: If the set has a step size per step and the protocol has none of its own: it is meant for
+            training in a fixed order, which ordinary epochs are not.
+    """
     if protocol.lr is not None:
         return protocol.lr
-    learned = synthetic.student_lr
-    return float(learned[0].item()) if learned is not None and len(learned) == 1 else protocol.fallback_lr
+    if synthetic.student_lr is None:
+        return protocol.fallback_lr
+    if len(synthetic.student_lr) > 1:
+        raise UsageError(
+            f"the set has {len(synthetic.student_lr)} step sizes, one per step in its own order; "
+            "to train in ordinary epochs set evaluate.lr"
+        )
+    return float(synthetic.student_lr[0].item())
 
 
 def judge(

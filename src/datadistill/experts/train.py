@@ -8,7 +8,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,8 +61,9 @@ def train_experts(
     with reporter.bar(title, count * epochs, (count - len(missing)) * epochs) as bar:
         if executor is None or isinstance(executor, InProcess):
             for index in missing:
-                for loss in train_one(task, index):
-                    bar.advance(1, f"network {index + 1}/{count}  loss {loss:.3f}")
+                with closing(train_one(task, index)) as losses:  # so that an interrupt here frees its lock at once
+                    for loss in losses:
+                        bar.advance(1, f"network {index + 1}/{count}  loss {loss:.3f}")
         else:
             for position, _ in executor.run(_train_whole, [(task, index) for index in missing]):
                 bar.advance(epochs, f"network {missing[position] + 1}/{count} done")
@@ -73,7 +75,7 @@ def _train_whole(job: tuple[ExpertTask, int]) -> None:
         pass
 
 
-def train_one(task: ExpertTask, index: int) -> Iterator[float]:
+def train_one(task: ExpertTask, index: int) -> Generator[float, None, None]:
     """Train expert ``index``, going on where an earlier attempt stopped; yield the loss of every epoch.
 
     Epochs that were already on disk are yielded as well, so that a progress bar stays right. Another
@@ -125,7 +127,7 @@ def _finish(task: ExpertTask, index: int, state: Fitted, losses: list[float], se
         seconds=round(seconds, 3),
     )
     save_record(sidecar_path(task.folder, index), sidecar)
-    shutil.rmtree(partial)
+    shutil.rmtree(partial, ignore_errors=True)  # another process may be removing it as well
 
 
 def _take_up(task: ExpertTask, partial: Path, rng: Randomness) -> tuple[Fitted, list[float], float]:

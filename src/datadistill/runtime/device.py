@@ -63,7 +63,7 @@ def describe_hardware(device: torch.device) -> dict[str, str]:
     facts = {
         "processor": _processor(),
         "cores": str(usable_cores()),
-        "memory_gib": f"{_memory_bytes() / 2**30:.0f}",
+        "memory_gib": f"{total_bytes(torch.device('cpu')) / 2**30:.0f}",
         "system": f"{platform.system()} {platform.machine()}",
         "device": str(device),
     }
@@ -81,7 +81,10 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _memory_bytes() -> int:
+def total_bytes(device: torch.device) -> int:
+    """Return the memory there is: of the device on CUDA, of the machine otherwise."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
@@ -94,4 +97,4 @@ def free_bytes(device: torch.device) -> int:
         for line in meminfo.read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
-    return _memory_bytes()
+    return total_bytes(torch.device("cpu"))

@@ -78,8 +78,8 @@ class StageStatus:
 
     Attributes:
         state: ``pending``, ``running``, ``done`` or ``failed``.
-        seconds: Time spent working, over all starts.
-        peak_bytes: Largest memory of the process (host) seen in the stage, or of the device on CUDA.
+        seconds: Time spent working, over all starts that had the chance to write it down.
+        peak_bytes: Largest memory of the process up to the end of the stage, or of the device on CUDA.
         resumed_from: What a later start continued from, in words; absent for a run in one go.
         error: One line, when ``failed``.
     """

@@ -12,7 +12,7 @@ from datadistill.evaluate.run import synthetic_examples
 from datadistill.methods import Problem, Unrolled
 from datadistill.stages.distill import bare_problem
 from datadistill.stages.experts import expert_task, full_task
-from datadistill.stages.planning import estimate, make_unroll, seconds_per_step
+from datadistill.stages.planning import decide, estimate, seconds_per_step
 from datadistill.stages.session import Session, open_run
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.training.fit import Examples, Fitted, fit
@@ -90,7 +90,7 @@ def _distill(session: Session) -> ForecastRow:
     n = len(problem.initial_images)
     batch = min(unrolled.batch_size or n, n)
     need = estimate(session.network, session.data.card.shape, session.data.classes, batch=batch, steps=unrolled.steps)
-    (seconds,) = seconds_per_step((make_unroll(session, problem),), problem, unrolled.batch_size)
+    seconds = seconds_per_step(decide(session, problem), problem, unrolled.batch_size)
     what = (
         f"{config.iterations:,} iterations of {unrolled.steps} steps on {batch} images "
         f"(graph stored: {need.stored / 2**30:.2f} GiB)"

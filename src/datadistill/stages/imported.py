@@ -11,6 +11,9 @@ from datadistill.stages.distill import make_card
 from datadistill.stages.session import Session
 from datadistill.synthetic.artifact import Artifact, save_artifact
 
+IMPORTED = "imported from"
+"""How the method of a set made elsewhere starts on its card."""
+
 
 def run_import(session: Session, path: Path) -> None:
     """Write the set in ``path`` as the artifact of a run and mark its distillation as done.
@@ -28,7 +31,7 @@ def run_import(session: Session, path: Path) -> None:
                 f"are {expected}; say --set ipc=…"
             )
         hard = bool(torch.equal(synthetic.targets.amax(1), synthetic.targets.sum(1)))
-        card = make_card(session, iteration=0, method=f"imported from {path.name}")
+        card = make_card(session, iteration=0, method=f"{IMPORTED} {path.name}")
         card = replace(card, label_kind="hard" if hard else "soft")
         save_artifact(session.run.synthetic, Artifact(synthetic, card, session.preprocess))
     session.run.update_stage("experts", state="done")

@@ -1,24 +1,35 @@
-"""Choose how gradients through training are computed, by memory and by a short timing, before the first iteration."""
+"""Choose how gradients through training are computed, before the first iteration.
+
+The choice depends on the recipe and the machine, not on a timing: two runs of one recipe on one machine take the
+same path through the arithmetic and give the same bits.
+"""
 
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from datadistill.core.errors import UsageError
 from datadistill.core.randomness import Randomness
-from datadistill.methods import Problem, Unrolled
+from datadistill.methods import Problem
 from datadistill.networks import FlatNetwork
-from datadistill.runtime.device import free_bytes
+from datadistill.runtime.device import free_bytes, total_bytes
 from datadistill.stages.session import Session
 from datadistill.unroll import Unroll, draw_steps
 
 _TIMED_STEPS = 3
-_COMPILE_SECONDS = 90.0
-_COMPILE_GAIN = 0.2  # share of the time that compiling saved where it was measured
 _FLOAT = 4
+_STORED_SHARE = 8
+"""The graph is stored when it takes at most this part of the machine's memory: less arithmetic than the adjoint."""
+
+_FORWARDS_PER_STEP = 12
+"""Operations of a student step and its adjoint, in forward passes."""
+
+_WORTH_COMPILING = 3e14
+"""Operations from which on compiling repays the minute or two that it takes; about an hour on two cores."""
 
 
 @dataclass(frozen=True)
@@ -97,65 +108,58 @@ def _decisions(session: Session, problem: Problem) -> dict[str, Any]:
     engine, unrolled = session.config.engine, session.config.method.unrolled
     if unrolled is None:
         raise ValueError("this method does not differentiate through training")
-    limit = session.memory_limit or free_bytes(session.device)
     batch = min(unrolled.batch_size or len(problem.initial_images), len(problem.initial_images))
-    shape, classes = problem.data.card.shape, problem.data.classes
+    work = _FORWARDS_PER_STEP * forward_operations(problem) * batch * unrolled.steps * session.config.iterations
+    able = session.device.type == "cpu" and shutil.which("g++") is not None
+    long = able and engine.strategy != "stored" and work >= _WORTH_COMPILING
     changes: dict[str, Any] = {
         "keep_every": engine.keep_every,
         "keep_on_host": engine.keep_on_host,
         "micro_batch": engine.micro_batch,
+        "compiled": long if engine.compiled == "auto" else engine.compiled == "yes",
         "strategy": engine.strategy,
         "reason": "set by the recipe",
     }
     if engine.strategy == "auto":
+        shape, classes = problem.data.card.shape, problem.data.classes
         need = estimate(problem.network, shape, classes, batch=batch, steps=unrolled.steps)
-        changes |= _fit(need, limit, changes, batch)
-    if changes["strategy"] == "auto":
-        changes |= _faster(make_unroll(session, problem), problem, unrolled.batch_size)
-    return {**changes, "compiled": _compile(session, problem, unrolled, changes["strategy"])}
+        changes |= _choose(need, session, changes, batch)
+    return changes
 
 
-def _fit(need: Estimate, limit: int, wanted: dict[str, Any], batch: int) -> dict[str, Any]:
-    """Return the changes that make a run fit into ``limit`` bytes; ``strategy`` stays ``auto`` where both do."""
+def _choose(need: Estimate, session: Session, wanted: dict[str, Any], batch: int) -> dict[str, Any]:
+    """Return the strategy, and what else makes the run fit into memory."""
     gib = 2**30
-    if need.stored <= limit // 2 and wanted["micro_batch"] is None:
-        return {}
-    reason = f"the stored graph needs {need.stored / gib:.1f} GiB of {limit / gib:.1f}"
+    limit = session.memory_limit or free_bytes(session.device)
+    roomy = need.stored <= min(limit // 2, (session.memory_limit or total_bytes(session.device)) // _STORED_SHARE)
+    plain = wanted["micro_batch"] is None and wanted["keep_every"] == 1 and not wanted["keep_on_host"]
+    if roomy and plain and not wanted["compiled"]:
+        return {"strategy": "stored", "reason": f"the stored graph needs only {need.stored / gib:.2f} GiB"}
     if need.adjoint <= limit:
+        why = "a long run: the compiled adjoint is faster" if wanted["compiled"] else "as the recipe's engine asks"
+        reason = why if roomy else f"the stored graph needs {need.stored / gib:.1f} GiB of {limit / gib:.1f}"
         return {"strategy": "adjoint", "reason": reason}
+    reason = f"the stored graph needs {need.stored / gib:.1f} GiB of {limit / gib:.1f}; weights kept on the host"
     without_weights = need.adjoint - need.weights
     if without_weights <= limit:
-        return {"strategy": "adjoint", "keep_on_host": True, "reason": f"{reason}; weights kept on the host"}
+        return {"strategy": "adjoint", "keep_on_host": True, "reason": reason}
     micro = max(1, int(batch * limit / (2 * without_weights)))
     if need.step * micro // batch * 2 > limit:
         raise UsageError(f"one image of a student step needs {need.step / batch / gib:.2f} GiB; raise --memory-limit")
     changes = {"strategy": "adjoint", "keep_on_host": True, "micro_batch": micro}
-    return {**changes, "reason": f"{reason}; weights kept on the host, {micro} images at a time"}
+    return {**changes, "reason": f"{reason}, {micro} images at a time"}
 
 
-def _faster(unroll: Unroll, problem: Problem, batch_size: int | None) -> dict[str, Any]:
-    """Return the strategy that takes less time for a few steps."""
-    engines = (replace(unroll, strategy="adjoint"), replace(unroll, strategy="stored"))
-    seconds = seconds_per_step(engines, problem, batch_size)
-    best = min(engines, key=lambda engine: seconds[engines.index(engine)]).strategy
-    shown = ", ".join(f"{engine.strategy} {1000 * s:.1f} ms" for engine, s in zip(engines, seconds, strict=True))
-    return {"strategy": best, "reason": f"both fit in memory; per student step: {shown}"}
+def forward_operations(problem: Problem) -> int:
+    """Return the operations of one forward pass of one image, a multiplication and an addition counted as two."""
+    params = problem.network.initial(Randomness(0).stream("planning"))
+    with FlopCounterMode(display=False) as counter:
+        problem.network(params, torch.zeros(1, *problem.data.card.shape))
+    return int(counter.get_total_flops())
 
 
-def _compile(session: Session, problem: Problem, unrolled: Unrolled, strategy: str) -> bool:
-    """Say whether compiling repays itself: with a compiler at hand, on the CPU, in a long run."""
-    wanted = session.config.engine.compiled
-    if wanted != "auto":
-        return wanted == "yes"
-    if strategy == "stored" or session.device.type != "cpu" or shutil.which("g++") is None:
-        return False
-    (per_step,) = seconds_per_step((make_unroll(session, problem),), problem, unrolled.batch_size)
-    expected = per_step * unrolled.steps * session.config.iterations
-    return expected * _COMPILE_GAIN > 2 * _COMPILE_SECONDS
-
-
-def seconds_per_step(engines: tuple[Unroll, ...], problem: Problem, batch_size: int | None) -> list[float]:
-    """Return the seconds that a student step and its share of the gradient take: best of three, interleaved."""
+def seconds_per_step(engine: Unroll, problem: Problem, batch_size: int | None) -> float:
+    """Return the seconds that a student step and its share of the gradient take, best of three."""
     rng = Randomness(0).child("planning")
     images, device = problem.initial_images, problem.device
     steps = draw_steps(
@@ -163,12 +167,11 @@ def seconds_per_step(engines: tuple[Unroll, ...], problem: Problem, batch_size: 
     )
     start = problem.network.initial(rng.stream("start")).to(device)
     lr = torch.full((1,), 0.01, device=device)
-    best = [float("inf")] * len(engines)
+    best = float("inf")
     for _ in range(3):
-        for i, engine in enumerate(engines):
-            begun = time.perf_counter()
-            engine(start, images, problem.initial_targets, lr, steps, lambda end: end.square().sum())
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            best[i] = min(best[i], (time.perf_counter() - begun) / _TIMED_STEPS)
-    return best
+        begun = time.perf_counter()
+        engine(start, images, problem.initial_targets, lr, steps, lambda end: end.square().sum())
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - begun)
+    return best / _TIMED_STEPS

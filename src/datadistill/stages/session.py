@@ -174,11 +174,16 @@ def open_run(
         raise RunError(f"{out}: is not empty and not a run directory; choose another --out")
     if run.plan.exists():
         plan = load_record(Plan, run.plan)
-        plan = replace(plan, data_root=str(data_root)) if data_root is not None else plan
+        plan = replace(plan, data_root=str(_absolute(data_root))) if data_root is not None else plan
     else:
         plan = _start(run, config, choose_device(device), data_root)
     set_up(choose_device(plan.device), plan.threads)
     return Session(run, config, plan, reporter or Silent(), memory_limit, data)
+
+
+def _absolute(path: Path) -> Path:
+    """Return a path that means the same from any folder the run is gone on with."""
+    return path.expanduser().absolute()
 
 
 def _start(run: RunDir, config: RunConfig, device: torch.device, data_root: Path | None) -> Plan:
@@ -187,8 +192,8 @@ def _start(run: RunDir, config: RunConfig, device: torch.device, data_root: Path
         device=str(device),
         threads=config.threads or max(1, usable_cores() // config.workers),
         workers=config.workers,
-        data_root=str(data_root or os.environ.get("DATADISTILL_DATA", "data")),
-        store=config.store or str(run.root.parent / "experts"),
+        data_root=str(_absolute(data_root or Path(os.environ.get("DATADISTILL_DATA", "data")))),
+        store=str(_absolute(Path(config.store) if config.store else run.root.parent / "experts")),
     )
     write_text(run.config, to_toml(config))
     save_record(run.provenance, collect_provenance(config.seed, device))

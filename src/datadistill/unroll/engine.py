@@ -16,7 +16,7 @@ is the plain formulation, the oracle of the tests, and equal to the other in flo
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
@@ -130,11 +130,14 @@ class Unroll:
             loss: L, a differentiable scalar of parameters.
             nearest: If given, the end point is the step (1 … N) with the smallest finite value of this;
                 of equal ones the last. Otherwise it is the last step.
-            window: If given, only the last ``window`` steps before the end point are differentiated.
+            window: If given, only the last ``window`` steps before the end point are differentiated; at least 1.
 
         Raises:
-            ValueError: If ``student_lr`` has neither one entry nor one per step, or there are no steps.
+            ValueError: If ``student_lr`` has neither one entry nor one per step, there are no steps, or
+                ``window`` is less than 1.
         """
+        if window is not None and window < 1:
+            raise ValueError(f"window must be at least 1, got {window}")
         if student_lr.shape not in {(1,), (len(steps),)} or not len(steps):
             raise ValueError(f"student_lr has shape {tuple(student_lr.shape)} for {len(steps)} steps")
         training = _Training(start.detach(), images.detach(), targets.detach(), student_lr.detach(), steps)
@@ -143,11 +146,7 @@ class Unroll:
 
     def _adjoint(self, training: _Training, loss: Loss, nearest: Loss | None, window: int | None) -> Gradients:
         images, rates, steps = training.images, training.rates, training.steps
-
-        def forward(params: Params, t: int) -> Params:
-            x, y = self._augmented(training, images, t), training.used(training.targets, t)
-            return params - rates[t] * self.step.gradient(params, x, y)
-
+        forward = partial(self._plain_step, training)
         kept = KeptWeights(training.start, forward, every=self.keep_every, on_host=self.keep_on_host)
         end, distances = training.start, []
         for t in range(len(steps)):
@@ -177,11 +176,13 @@ class Unroll:
         learned = (training.images, training.targets, training.student_lr)
         images, targets, student_lr = (tensor.clone().requires_grad_() for tensor in learned)
         live = replace(training, images=images, targets=targets, student_lr=student_lr)
-        params = training.start.requires_grad_()
-        for t in range(k):
+        first = max(0, k - window) if window else 0
+        params = training.start
+        for t in range(first):
+            params = self._plain_step(training, params, t)
+        params = params.requires_grad_()
+        for t in range(first, k):
             params = self._stored_step(live, params, t)
-            if window and t < k - window:
-                params = params.detach().requires_grad_()
         value = loss(params)
         grads = torch.autograd.grad(value, (images, targets, student_lr), materialize_grads=True)
         return Gradients(value.detach(), k, params.detach(), *grads)
@@ -194,9 +195,14 @@ class Unroll:
     def _find_end(self, training: _Training, nearest: Loss) -> int:
         params, distances = training.start, []
         for t in range(len(training.steps)):
-            params = self._stored_step(training, params.detach().requires_grad_(), t).detach()
+            params = self._plain_step(training, params, t)
             distances.append(nearest(params))
         return _end_step(distances, len(training.steps))
+
+    def _plain_step(self, training: _Training, params: Params, t: int) -> Params:
+        """Return θ_{t+1} from θ_t, without a graph."""
+        x, y = self._augmented(training, training.images, t), training.used(training.targets, t)
+        return params - training.rates[t] * self.step.gradient(params, x, y)
 
     def _augmented(self, training: _Training, images: Images, t: int) -> Float[Tensor, "b c h w"]:
         """Return A_t of the rows of ``images`` that step ``t`` uses."""

@@ -1,0 +1,212 @@
+"""Judging sets: the same networks for every set, nothing trained twice, the same result from any executor."""
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+import torch
+
+import tiny
+from datadistill.augment import build_augment
+from datadistill.core.errors import DataError
+from datadistill.core.randomness import Randomness
+from datadistill.data import fit_preprocess
+from datadistill.evaluate import run as judging
+from datadistill.evaluate.baselines import random_real
+from datadistill.evaluate.protocol import Protocol
+from datadistill.evaluate.run import Subject, count_trials, judge, run_trial, step_size
+from datadistill.networks import build_network
+from datadistill.runtime.executor import SpawnPool
+from datadistill.synthetic.artifact import SyntheticSet
+from datadistill.training.accuracy import accuracy
+from datadistill.training.fit import Examples, Fitted, fit
+
+SHORT = Protocol(networks=2, epochs=4, batch_size=4, lr=0.05)
+
+
+@dataclass
+class Fake:
+    """Executes nothing: scores a trial by its number, newest first."""
+
+    trials: list = field(default_factory=list)
+
+    def run(self, task, arguments):
+        self.trials += arguments
+        for index in reversed(range(len(arguments))):
+            yield index, (index / 10, 1.0 + index)
+
+
+@pytest.fixture
+def data():
+    return tiny.real_data()
+
+
+@pytest.fixture
+def preprocess(data):
+    return fit_preprocess("normalise", data)
+
+
+@pytest.fixture
+def network():
+    return build_network(tiny.NETWORK, tiny.SHAPE, tiny.CLASSES)
+
+
+@pytest.fixture
+def test_set(data, preprocess):
+    return judging.test_examples(data, preprocess, "test")
+
+
+@pytest.fixture
+def subjects(data, preprocess):
+    one = random_real(data, preprocess, ipc=1, draws=1, lr=0.03, rng=Randomness(1))
+    many = random_real(data, preprocess, ipc=2, draws=3, lr=0.02, rng=Randomness(2))
+    return [replace(one, name="synthetic"), many]
+
+
+@pytest.fixture
+def run(subjects, network, test_set):
+    def judged(executor=None, protocol=SHORT, **options):
+        settings = {"network": network, "augment": "dsa:color", "test": test_set, "rng": Randomness(0)}
+        return judge(subjects, protocol, executor=executor, **{**settings, **options})
+
+    return judged
+
+
+class TestPairing:
+    def test_network_j_starts_from_the_same_weights_on_every_set(self, run):
+        fake = Fake()
+        run(fake)
+        starts = [trial.network.initial(trial.rng.stream("initial weights")) for trial in fake.trials]
+        assert len(starts) == (1 + 3) * 2
+        assert all(torch.equal(start, starts[position % 2]) for position, start in enumerate(starts))
+        assert not torch.equal(starts[0], starts[1])
+
+    def test_and_sees_the_same_draws(self, run):
+        fake = Fake()
+        run(fake)
+        orders = [torch.randperm(50, generator=trial.rng.stream("order")).tolist() for trial in fake.trials]
+        assert orders == [orders[0], orders[1]] * 4
+        assert orders[0] != orders[1]
+
+    def test_equal_sets_get_equal_results(self, subjects, run):
+        subjects[1] = Subject("copy", "", subjects[0].draws, subjects[0].lr)
+        first, second = run()
+        assert first.accuracies == second.accuracies
+
+
+class TestTrials:
+    def test_are_those_of_the_protocol(self, run, subjects):
+        fake = Fake()
+        run(fake)
+        assert [trial.training.lr for trial in fake.trials] == [0.03] * 2 + [0.02] * 6
+        assert {trial.training for trial in fake.trials} == {SHORT.training(0.03), SHORT.training(0.02)}
+        assert {trial.augment for trial in fake.trials} == {"dsa:color"}
+        assert [trial.train for trial in fake.trials] == [subjects[0].draws[0]] * 2 + [
+            draw for draw in subjects[1].draws for _ in range(2)
+        ]
+        assert count_trials(subjects, SHORT) == len(fake.trials)
+
+    def test_the_augmentation_of_the_protocol_comes_first(self, run):
+        fake = Fake()
+        run(fake, protocol=replace(SHORT, augment="none"))
+        assert {trial.augment for trial in fake.trials} == {"none"}
+
+    def test_results_arrive_in_any_order(self, run):
+        first, second = run(Fake())
+        assert first.accuracies == ((0.0, 0.1),)
+        assert second.accuracies == ((0.2, 0.3), (0.4, 0.5), (0.6, 0.7))
+        assert (first.seconds, second.seconds) == (1.0 + 2.0, sum(1.0 + i for i in range(2, 8)))
+        assert (first.subject, second.subject) == ("synthetic", "random")
+        assert (first.images, second.images) == (3, 6)
+        assert (first.lr, second.lr) == (0.03, 0.02)
+
+    def test_known_ones_are_not_run_again(self, run):
+        told = []
+        whole = run(Fake(), finished=lambda *what: told.append(what))
+        keys = [key for key, _, _ in told]
+        assert len(set(keys)) == 8
+        known = {key: (score, seconds) for key, score, seconds in told}
+        for count in (0, 1, 5, 8):
+            fake, again = Fake(), []
+            part = dict(list(known.items())[:count])
+            before = dict(part)
+            found = run(fake, known=part, finished=lambda *what, again=again: again.append(what))
+            assert part == before, "what was handed over was changed"
+            assert len(fake.trials) == len(again) == 8 - count
+            assert {key for key, _, _ in again} == set(known) - set(part)
+            if count == 8:
+                assert found == whole
+
+    def test_one_is_an_ordinary_training_and_a_test(self, run, network, test_set):
+        fake = Fake()
+        run(fake)
+        trial = fake.trials[3]
+        start = Fitted.start(network, network.initial(trial.rng.stream("initial weights")))
+        (*_, end) = fit(network, start, trial.train, trial.training, build_augment("dsa:color"), trial.rng)
+        score, seconds = run_trial(trial)
+        assert score == accuracy(network, end.params, end.statistics, test_set)
+        assert seconds > 0
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_any_executor_gives_the_same_accuracies(run, workers):
+    here, there = run(), run(SpawnPool(workers))
+    assert [one.accuracies for one in here] == [other.accuracies for other in there]
+    assert len({score for one in here for draw in one.accuracies for score in draw}) > 1
+
+
+def test_training_helps(run, network, test_set):
+    trained = run(protocol=replace(SHORT, epochs=40))[1].mean
+    untrained = run(protocol=replace(SHORT, epochs=1, lr=1e-9))[1].mean
+    assert trained > untrained + 0.2
+
+
+class TestRandomReal:
+    def test_is_stratified_and_real(self, data, preprocess):
+        subject = random_real(data, preprocess, ipc=4, draws=3, lr=0.5, rng=Randomness(0))
+        assert (subject.name, subject.lr, len(subject.draws)) == ("random", 0.5, 3)
+        for draw in subject.draws:
+            assert draw.targets.argmax(1).tolist() == [0] * 4 + [1] * 4 + [2] * 4
+            pixels = preprocess.invert(draw.images)
+            for image, target in zip(pixels, draw.targets, strict=True):
+                rows = (data.train.images == image).all((1, 2, 3)).nonzero().flatten()
+                assert data.train.labels[rows].tolist() == [target.argmax().item()]
+
+    def test_draws_are_independent_and_repeatable(self, data, preprocess):
+        subject, again = (random_real(data, preprocess, ipc=4, draws=4, lr=0.5, rng=Randomness(0)) for _ in range(2))
+        images = [draw.images for draw in subject.draws]
+        assert len({tuple(one.flatten().tolist()) for one in images}) == 4
+        assert all(torch.equal(one, draw.images) for one, draw in zip(images, again.draws, strict=True))
+        more = random_real(data, preprocess, ipc=4, draws=5, lr=0.5, rng=Randomness(0))
+        assert all(torch.equal(one, draw.images) for one, draw in zip(images, more.draws, strict=False))
+
+    def test_a_class_that_is_too_small_is_refused(self, data, preprocess):
+        with pytest.raises(DataError, match="21 were asked for"):
+            random_real(data, preprocess, ipc=21, draws=1, lr=0.5, rng=Randomness(0))
+
+
+@pytest.mark.parametrize(
+    ("protocol_lr", "learned", "expected"),
+    [
+        (0.5, (0.02,), 0.5),
+        (None, (0.02,), 0.02),
+        (None, None, 0.07),
+        (None, (0.1, 0.2), 0.07),
+    ],
+)
+def test_step_size(protocol_lr, learned, expected):
+    images, targets = torch.zeros(3, *tiny.SHAPE), torch.eye(3)
+    synthetic = SyntheticSet(images, targets, None if learned is None else torch.tensor(learned))
+    assert step_size(Protocol(lr=protocol_lr, fallback_lr=0.07), synthetic) == pytest.approx(expected)
+
+
+def test_examples(preprocess):
+    data = tiny.real_data(validation=6)
+    for split in ("test", "validation"):
+        examples = judging.test_examples(data, preprocess, split)
+        assert isinstance(examples, Examples)
+        assert torch.equal(examples.images, getattr(data, split).images)
+        assert examples.prepare is preprocess
+    synthetic = SyntheticSet(torch.zeros(3, *tiny.SHAPE), torch.eye(3))
+    made = judging.synthetic_examples(synthetic)
+    assert made.images is synthetic.images
+    assert made.targets is synthetic.targets

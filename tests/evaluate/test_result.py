@@ -1,0 +1,153 @@
+"""Statistics of accuracies, and the protocols' exact values."""
+
+import dataclasses
+import math
+from typing import ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from datadistill.evaluate.protocol import PROTOCOLS, Evaluation, Protocol, Result
+from datadistill.runtime.records import load_record, save_record
+from datadistill.training.schedules import TrainingRecipe
+
+accuracies = st.floats(0, 1)
+
+
+def result(*draws):
+    return Result.of("synthetic", "in words", 10, draws, 0.01, 1.5)
+
+
+class TestResult:
+    def test_several_networks_on_one_set(self):
+        found = result((0.5, 0.6, 0.7))
+        assert found.mean == pytest.approx(0.6)
+        assert found.std == pytest.approx(0.1)  # sample, not population
+        half = 4.302652729911275 * 0.1 / math.sqrt(3)  # Student's t, two degrees of freedom
+        assert found.interval == pytest.approx((0.6 - half, 0.6 + half))
+
+    def test_several_draws_count_as_one_each(self):
+        """Networks on one set share its luck; the interval is over sets."""
+        found = result((0.2, 0.4), (0.5, 0.5), (0.6, 0.8))
+        assert found.mean == pytest.approx(0.5)
+        assert found.std == pytest.approx(0.2)
+        half = 4.302652729911275 * 0.2 / math.sqrt(3)
+        assert found.interval == pytest.approx((0.5 - half, 0.5 + half))
+
+    def test_a_single_network_has_no_spread(self):
+        found = result((0.4,))
+        assert (found.mean, found.std, found.interval) == (0.4, 0.0, (0.4, 0.4))
+
+    def test_a_network_per_draw(self):
+        assert result((0.2,), (0.4,)).interval == pytest.approx(result((0.2, 0.4)).interval)
+
+    @given(st.lists(accuracies, min_size=2, max_size=8))
+    def test_the_interval_is_that_of_scipy(self, values):
+        found = result(tuple(values))
+        mean, error = sum(values) / len(values), stats.sem(values)
+        assert found.mean == pytest.approx(mean)
+        if error > 1e-9:
+            expected = stats.t.interval(0.95, len(values) - 1, loc=mean, scale=error)
+            assert found.interval == pytest.approx(expected)
+            assert found.std == pytest.approx(stats.tstd(values))
+
+    def test_keeps_what_it_was_given(self):
+        found = result((0.1, 0.2), (0.3, 0.4))
+        assert found.accuracies == ((0.1, 0.2), (0.3, 0.4))
+        assert (found.subject, found.description, found.images, found.lr, found.seconds) == (
+            "synthetic",
+            "in words",
+            10,
+            0.01,
+            1.5,
+        )
+
+
+def test_a_record_comes_back_as_it_was(tmp_path):
+    record = Evaluation(
+        name="upstream",
+        protocol=PROTOCOLS["upstream"],
+        dataset="bars",
+        network="convnet-3",
+        split="test, 30 images",
+        results={"synthetic": result((0.5, 0.7)), "random": result((0.1,), (0.2,))},
+    )
+    save_record(tmp_path / "upstream.json", record)
+    assert load_record(Evaluation, tmp_path / "upstream.json") == record
+
+
+class TestProtocols:
+    DEFAULT: ClassVar = {
+        "networks": 5,
+        "network": None,
+        "epochs": 1000,
+        "batch_size": 256,
+        "lr": None,
+        "fallback_lr": 0.01,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "schedule": "step",
+        "decay_at": 0.5,
+        "reset_momentum": False,
+        "extra_epoch": False,
+        "augment": None,
+        "split": "test",
+        "random_draws": 5,
+    }
+
+    def test_default(self):
+        assert dataclasses.asdict(PROTOCOLS["default"]) == self.DEFAULT
+
+    def test_upstream_differs_in_three_things(self):
+        changes = {"reset_momentum": True, "extra_epoch": True, "augment": "dsa"}
+        assert dataclasses.asdict(PROTOCOLS["upstream"]) == {**self.DEFAULT, **changes}
+
+    def test_upstream_trains_as_the_published_codes_do(self):
+        training = PROTOCOLS["upstream"].training(0.03)
+        assert training.epochs_run == 1001
+        assert [epoch for epoch in range(1001) if training.lr_at(epoch) == 0.03] == list(range(502))
+        assert training.lr_at(502) == pytest.approx(0.003)
+        assert training.reset_momentum
+        assert training.drop_epoch == 502
+
+    def test_default_trains_for_1000_epochs_and_drops_halfway(self):
+        training = PROTOCOLS["default"].training(0.03)
+        assert (training.epochs_run, training.drop_epoch, training.reset_momentum) == (1000, 500, False)
+
+    def test_every_field_of_a_training_comes_from_the_protocol(self):
+        """Nothing of the training has a default that a protocol could not change."""
+        names = {field.name for field in dataclasses.fields(TrainingRecipe)}
+        assert names <= {field.name for field in dataclasses.fields(Protocol)}
+        other = Protocol(
+            epochs=7,
+            batch_size=3,
+            momentum=0.1,
+            weight_decay=0.2,
+            schedule="cosine",
+            decay_at=0.3,
+            reset_momentum=True,
+            extra_epoch=True,
+        )
+        training = dataclasses.asdict(other.training(0.4))
+        assert training == {**{name: getattr(other, name) for name in names}, "lr": 0.4}
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"networks": 0},
+            {"epochs": 0},
+            {"batch_size": 0},
+            {"random_draws": -1},
+            {"momentum": 1.0},
+            {"weight_decay": -1.0},
+            {"decay_at": 0.0},
+            {"lr": 0.0},
+            {"fallback_lr": -0.1},
+        ],
+        ids=str,
+    )
+    def test_impossible_values_are_refused_before_anything_runs(self, wrong):
+        with pytest.raises(ValueError, match=r"must be|at least"):
+            Protocol(**wrong)
