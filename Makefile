@@ -29,7 +29,9 @@ test-gpu:
 	$(PYTHON) -m pytest -m "gpu"
 
 bench:
-	$(PYTHON) -m benchmarks
+	$(PYTHON) benchmarks/run.py mtt
+	$(PYTHON) benchmarks/run.py experts
+	$(PYTHON) benchmarks/run.py evaluate
 
 docs:
 	$(PYTHON) -m zensical build --clean --strict

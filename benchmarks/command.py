@@ -4,6 +4,7 @@ This process stays small on purpose: on Linux a child's peak of memory starts at
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -45,11 +46,9 @@ class Process:
             WorkerDiedError: If there is none.
         """
         assert self.process.stdin is not None and self.process.stdout is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass
         line = self.process.stdout.readline()
         if not line:
             raise WorkerDiedError(f"'{self.name}' died at '{do}' (exit code {self.process.wait()})")
@@ -59,7 +58,8 @@ class Process:
     def stop(self) -> None:
         """Close its standard input and wait until it has ended."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
 

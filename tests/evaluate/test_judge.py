@@ -7,7 +7,7 @@ import torch
 
 import tiny
 from datadistill.augment import build_augment
-from datadistill.core.errors import DataError
+from datadistill.core.errors import DataError, UsageError
 from datadistill.core.randomness import Randomness
 from datadistill.data import fit_preprocess
 from datadistill.evaluate import run as judging
@@ -190,13 +190,19 @@ class TestRandomReal:
         (0.5, (0.02,), 0.5),
         (None, (0.02,), 0.02),
         (None, None, 0.07),
-        (None, (0.1, 0.2), 0.07),
     ],
 )
 def test_step_size(protocol_lr, learned, expected):
     images, targets = torch.zeros(3, *tiny.SHAPE), torch.eye(3)
     synthetic = SyntheticSet(images, targets, None if learned is None else torch.tensor(learned))
     assert step_size(Protocol(lr=protocol_lr, fallback_lr=0.07), synthetic) == pytest.approx(expected)
+
+
+def test_a_step_size_per_step_is_of_no_use_in_ordinary_epochs():
+    synthetic = SyntheticSet(torch.zeros(3, *tiny.SHAPE), torch.eye(3), torch.tensor([0.1, 0.2]))
+    with pytest.raises(UsageError, match=r"2 step sizes, .* set evaluate\.lr"):
+        step_size(Protocol(), synthetic)
+    assert step_size(Protocol(lr=0.3), synthetic) == 0.3
 
 
 def test_examples(preprocess):

@@ -49,6 +49,12 @@ class Case:
     def with_options(self, **options):
         return replace(self, options=options)
 
+    def on(self, device):
+        rows = tuple(None if row is None else row.to(device) for row in self.steps.rows)
+        names = ("start", "images", "targets", "student_lr", "target")
+        moved = {name: getattr(self, name).to(device) for name in names}
+        return replace(self, steps=replace(self.steps, rows=rows, draws=self.steps.draws.to(device)), **moved)
+
     def single_precision(self):
         names = ("start", "images", "targets", "student_lr", "target")
         return replace(self, **{name: getattr(self, name).float() for name in names})

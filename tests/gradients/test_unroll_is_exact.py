@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from datadistill.unroll import Unroll
+from datadistill.unroll import Gradients, Unroll
 from datadistill.unroll.kernels import StudentStep
 from datadistill.unroll.weights import KeptWeights
 
@@ -218,3 +218,15 @@ def test_wrong_settings_are_refused(case):
             case(window=0).ours(strategy)
     with pytest.raises(ValueError, match="keep_every"):
         Unroll(problem.network, problem.augment, keep_every=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("on_host", [False, True])
+def test_on_a_gpu(case, agree, on_host):
+    problem = case(augment="dsa", rates=4)
+    expected = problem.reference()
+    for strategy in STRATEGIES:
+        found = problem.on("cuda").ours(strategy, keep_on_host=on_host, keep_every=2)
+        assert found.images.device.type == "cuda"
+        back = {name: value.cpu() if torch.is_tensor(value) else value for name, value in vars(found).items()}
+        agree(Gradients(**back), expected)

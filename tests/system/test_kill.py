@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -189,11 +188,3 @@ def test_experts_killed_among_workers_give_the_same_bits(whole: RunDir, tmp_path
     killed_at(run, "a later expert")
     resumed_to_the_end(run)
     assert_same(run, whole)
-
-
-def test_a_run_directory_can_be_moved_with_its_experts(whole: RunDir, tmp_path: Path) -> None:
-    """A run that was interrupted on one machine goes on under another name, in another place."""
-    moved = RunDir(Path(shutil.copytree(whole.root.parent, tmp_path / "other")) / whole.root.name)
-    assert dd.run(dd.load_recipe(str(moved.config)), out=moved.root).accuracy == pytest.approx(
-        json.loads(whole.evaluation("default").read_text())["results"]["synthetic"]["mean"]
-    )

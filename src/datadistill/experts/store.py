@@ -113,7 +113,7 @@ class ExpertStore:
                 stored: Any = safetensors.safe_open(trajectory_path(self.folder, expert), framework="pt")
                 self._open[expert] = stored.get_slice("params")
             rows = self._open[expert]
-            start, target = rows[kept.index(epoch)], rows[kept.index(epoch + span)]
+            start, target = (rows[kept.index(wanted)].clone() for wanted in (epoch, epoch + span))  # aligned
         except (SafetensorError, OSError) as error:
             raise CorruptFileError(f"{trajectory_path(self.folder, expert)}: {error}") from error
         return Segment(start.to(self.device), target.to(self.device), expert, epoch)

@@ -115,7 +115,9 @@ def read_tensors(path: Path, expected_checksum: str | None = None) -> tuple[dict
     try:
         with safetensors.safe_open(path, framework="pt") as stored:
             header = (stored.metadata() or {}).get(_HEADER, "{}")
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            mapped = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            # copied to where torch allocates: kernels round otherwise at other addresses modulo 64
+            tensors = {name: tensor.clone() for name, tensor in mapped.items()}
         written = json.loads(header)
     except (SafetensorError, ValueError, OSError) as error:
         raise CorruptFileError(f"{path}: not a whole safetensors file ({error})") from error
