@@ -338,7 +338,7 @@ def test_a_network_trained_on_the_result_beats_random_real_images(name, store):
     short = protocol.Protocol(networks=3, epochs=60, batch_size=64, lr=0.02)
     ours = judging.Subject("synthetic", "", (judging.synthetic_examples(synthetic),), 0.02)
     others = baselines.random_real(data, problem.preprocess, ipc=tiny.IPC, draws=6, lr=0.02, rng=Randomness(0))
-    test = judging.test_examples(data, problem.preprocess, "test")
+    test = judging.real_examples(data, problem.preprocess, "test")
     first, second = judging.judge(
         [ours, others], short, network=problem.network, augment="none", test=test, rng=Randomness(0)
     )

@@ -52,7 +52,7 @@ def network():
 
 @pytest.fixture
 def test_set(data, preprocess):
-    return judging.test_examples(data, preprocess, "test")
+    return judging.real_examples(data, preprocess, "test")
 
 
 @pytest.fixture
@@ -205,10 +205,10 @@ def test_a_step_size_per_step_is_of_no_use_in_ordinary_epochs():
     assert step_size(Protocol(lr=0.3), synthetic) == 0.3
 
 
-def test_examples(preprocess):
+def real_examples(preprocess):
     data = tiny.real_data(validation=6)
     for split in ("test", "validation"):
-        examples = judging.test_examples(data, preprocess, split)
+        examples = judging.real_examples(data, preprocess, split)
         assert isinstance(examples, Examples)
         assert torch.equal(examples.images, getattr(data, split).images)
         assert examples.prepare is preprocess

@@ -145,6 +145,9 @@ class EngineConfig:
     def __post_init__(self) -> None:
         if self.keep_every < 1 or (self.micro_batch is not None and self.micro_batch < 1):
             raise ValueError("keep_every and micro_batch must be at least 1")
+        changed = self.keep_every > 1 or self.keep_on_host or self.micro_batch is not None or self.compiled == "yes"
+        if self.strategy == "stored" and changed:
+            raise ValueError("keep_every, keep_on_host, micro_batch and compiled are for strategy 'adjoint'")
 
 
 def _check(key: str, build: Callable[[str], object], name: str | None) -> None:

@@ -62,7 +62,7 @@ def run_trial(trial: Trial) -> tuple[float, float]:
     return score, time.perf_counter() - begun
 
 
-def test_examples(data: RealData, preprocess: Preprocess, split: Literal["test", "validation"]) -> Examples:
+def real_examples(data: RealData, preprocess: Preprocess, split: Literal["test", "validation"]) -> Examples:
     """Return the real images that networks are tested on."""
     chosen = data.test if split == "test" else data.validation
     return Examples(chosen.images, chosen.labels, preprocess)

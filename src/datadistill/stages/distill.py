@@ -6,7 +6,7 @@ from typing import Any
 from datadistill.config import to_toml
 from datadistill.core.structure import unstructure
 from datadistill.distill import Observer, distill
-from datadistill.evaluate.run import step_size, test_examples
+from datadistill.evaluate.run import real_examples, step_size
 from datadistill.methods import METHODS, Problem
 from datadistill.runtime.atomic import content_key
 from datadistill.runtime.metrics import cut_back
@@ -108,7 +108,7 @@ def make_probe(session: Session) -> Probe | None:
         network=session.build_network(config.evaluate.network or config.network),
         training=training,
         augment=config.evaluate.augment or config.augment,
-        validation=test_examples(session.data, session.preprocess, "validation"),
+        validation=real_examples(session.data, session.preprocess, "validation"),
         networks=watch.probe_networks,
         rng=session.rng.child("probe"),
         path=session.run.metrics,

@@ -11,16 +11,16 @@ from datadistill.evaluate.run import (
     Subject,
     count_trials,
     judge,
+    real_examples,
     step_size,
     synthetic_examples,
-    test_examples,
 )
 from datadistill.experts import ExpertStore, train_experts
-from datadistill.runtime.atomic import read_json, write_json
-from datadistill.runtime.records import save_record
+from datadistill.runtime.atomic import content_key, read_json, write_json
+from datadistill.runtime.records import load_record, save_record
 from datadistill.stages.experts import full_task
 from datadistill.stages.session import Session
-from datadistill.synthetic.artifact import load_artifact
+from datadistill.synthetic.artifact import Card, load_artifact
 from datadistill.training.accuracy import accuracy
 
 
@@ -47,12 +47,14 @@ def _evaluate(session: Session, name: str, protocol: Protocol, full: Result | No
     network = session.build_network(protocol.network or session.config.network)
     subjects = _subjects(session, protocol)
     path = _partial_path(session, name)
-    known: Known = {key: (score, spent) for key, (score, spent) in (read_json(path) if path.exists() else {}).items()}
+    sets = [content_key([subject.name, subject.description, subject.lr]) for subject in subjects]
+    sets.append(load_record(Card, session.run.synthetic / "card.json").checksum)
+    known = _known(path, sets)
     with session.reporter.bar(f"evaluate ({name})", count_trials(subjects, protocol), len(known)) as bar:
 
         def finished(key: str, score: float, seconds: float) -> None:
             known[key] = (score, seconds)
-            write_json(path, known)
+            write_json(path, {"sets": sets, "scores": known})
             bar.advance(1, f"{key.split('/', maxsplit=1)[0]} {100 * score:.1f} %")
 
         results = judge(
@@ -60,7 +62,7 @@ def _evaluate(session: Session, name: str, protocol: Protocol, full: Result | No
             protocol,
             network=network,
             augment=session.config.augment,
-            test=test_examples(session.data, session.preprocess, protocol.split),
+            test=real_examples(session.data, session.preprocess, protocol.split),
             rng=session.rng.child("evaluate", name),
             executor=session.executor,
             known=known,
@@ -78,6 +80,13 @@ def _evaluate(session: Session, name: str, protocol: Protocol, full: Result | No
         split=f"{protocol.split}, {len(tested)} images",
         results=found,
     )
+
+
+def _known(path: Path, sets: list[str]) -> Known:
+    """Return the trainings an interrupted evaluation of the very same sets has finished."""
+    stored = read_json(path) if path.exists() else {}
+    scores = stored.get("scores", {}) if stored.get("sets") == sets else {}
+    return {key: (score, seconds) for key, (score, seconds) in scores.items()}
 
 
 def _subjects(session: Session, protocol: Protocol) -> list[Subject]:
@@ -111,7 +120,7 @@ def _full_result(session: Session) -> Result | None:
     train_experts(task, count, session.reporter, session.executor, title="full set (epochs)")
     begun = time.perf_counter()
     store = ExpertStore.open(task.folder, count, session.device)
-    test = test_examples(session.data, session.preprocess, "test")
+    test = real_examples(session.data, session.preprocess, "test")
     scores = tuple(accuracy(session.network, *store.final(j), test) for j in range(count))
     training = task.recipe.training
     spent = sum(sidecar.seconds for sidecar in store.sidecars) + time.perf_counter() - begun
