@@ -187,8 +187,8 @@ class TrajectoryMatching:
             torch.optim.SGD([self.student_lr], lr=1e-5, momentum=0.5),
         )
 
-    def iterate(self, draws: Any) -> tuple[Tensor, Tensor]:
-        """Take one outer iteration; return the gradients of images and step size.
+    def gradient(self, draws: Any) -> tuple[Tensor, Tensor]:
+        """Return the gradients of images and step size.
 
         Args:
             draws: Per step an operation and its numbers (:class:`datadistill.augment.Draws`).
@@ -204,10 +204,14 @@ class TrajectoryMatching:
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         distance.backward()
-        for optimizer in self.optimizers:
-            optimizer.step()
         assert self.images.grad is not None and self.student_lr.grad is not None
         return self.images.grad, self.student_lr.grad
+
+    def iterate(self, draws: Any) -> None:
+        """Take one outer iteration."""
+        self.gradient(draws)
+        for optimizer in self.optimizers:
+            optimizer.step()
 
 
 def train_epoch(network: nn.Module, loader: Iterable[Any], optimizer: torch.optim.Optimizer, device: Any) -> float:

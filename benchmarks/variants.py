@@ -58,7 +58,7 @@ class Variant(Protocol):
     """Something that takes turns."""
 
     def turn(self, number: int) -> Any:
-        """Do the work once; number 0 is the warm-up."""
+        """Do the work once."""
         ...
 
 
@@ -74,9 +74,13 @@ class ReferenceTrajectories:
         steps = job.case.student_steps
         self.loop = reference.TrajectoryMatching(network, images, given.labels, start, target, steps=steps)
 
-    def turn(self, number: int) -> Gradient:
+    def gradient(self, number: int) -> Gradient:
+        """Return the gradient of iteration ``number``, and change nothing."""
+        return self.loop.gradient(self.job.steps(number).draws)
+
+    def turn(self, number: int) -> None:
         """Take one outer iteration."""
-        return self.loop.iterate(self.job.steps(number).draws)
+        self.loop.iterate(self.job.steps(number).draws)
 
 
 class OurTrajectories:
@@ -93,16 +97,20 @@ class OurTrajectories:
         targets = F.one_hot(given.labels, problem.CLASSES).float()
         self.state = LearnableSet(given.images, targets, rates, torch.tensor([0.01]))
 
-    def turn(self, number: int) -> Gradient:
-        """Take one outer iteration."""
+    def gradient(self, number: int) -> Gradient:
+        """Return the gradient of iteration ``number``, and change nothing."""
         state, start, target = self.state, self.start, self.target
 
         def loss(end: Tensor) -> Tensor:
             return normalised_distance(end, start, target)
 
         found = self.unroll(start, state.images, state.targets, state.student_lr, self.job.steps(number), loss)
-        state.update({"images": found.images, "student_lr": found.student_lr})
         return found.images, found.student_lr
+
+    def turn(self, number: int) -> None:
+        """Take one outer iteration."""
+        images, student_lr = self.gradient(number)
+        self.state.update({"images": images, "student_lr": student_lr})
 
 
 class ReferenceExpert:

@@ -5,6 +5,7 @@ Its single argument says what it is: ``{"case": …, "variant": …, "folder": �
 
 import json
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from datadistill.runtime.provenance import collect_provenance
 
 Facts = dict[str, Any]
 _TRUTH = "truth.pt"
+_COMPARED = 3  # gradients per variant
 _RATE_SECONDS = 0.5  # of repetitions that one rate is taken from
 
 
@@ -43,21 +45,22 @@ class Worker:
         return {"images": words, "parameters": problem.flat_network(self.job.case).parameter_count, **facts}
 
     def truth(self) -> Facts:
-        """Write the gradients of turn 0 by the reference formulation in float64."""
-        torch.save(ReferenceTrajectories(self.job, torch.float64).turn(0), self.job.folder / _TRUTH)
+        """Write some gradients of the first images by the reference formulation in float64."""
+        exact = ReferenceTrajectories(self.job, torch.float64)
+        gradients = [tuple(value.clone() for value in exact.gradient(-draw)) for draw in range(_COMPARED)]
+        torch.save(gradients, self.job.folder / _TRUTH)
         return {}
 
     def warm(self) -> Facts:
-        """Set the variant up and take turn 0; say how far its gradients are from those in float64."""
+        """Set the variant up and take turn 0; say before that how far its gradients are from those in float64."""
         begun = time.perf_counter()
         self._variant = build(self.job)
-        result = self._variant.turn(0)
-        self.job.synchronise()
-        facts: Facts = {"warm_up_seconds": time.perf_counter() - begun}
+        facts: Facts = {}
         if (truth := self.job.folder / _TRUTH).exists():
-            pairs = zip(("images", "student_lr"), result, torch.load(truth), strict=True)
-            facts["agreement"] = {name: _distance(found, exact) for name, found, exact in pairs}
-        return facts
+            facts["agreement"] = _agreement(self._variant, torch.load(truth))
+        self._variant.turn(0)
+        self.job.synchronise()
+        return {"warm_up_seconds": time.perf_counter() - begun, **facts}
 
     def turn(self, number: int) -> Facts:
         """Take one turn; return its seconds by the clock and of the processor, and what else it says."""
@@ -82,7 +85,7 @@ class Worker:
         return {"peak_bytes": peak_bytes(device), "free_bytes": free_bytes(device), "threads": torch.get_num_threads()}
 
     def _rate(self, work: Callable[[], None], operations: int) -> float:
-        """Return operations per second: of the fastest repetition on the CPU, of all queued at once on a GPU."""
+        """Return operations per second: the median of repetitions; on a GPU of twenty queued at once."""
         work()
         self.job.synchronise()
         queued = 20 if self.job.device.type == "cuda" else 1
@@ -93,7 +96,18 @@ class Worker:
                 work()
             self.job.synchronise()
             times.append((time.perf_counter() - begun) / queued)
-        return operations / min(times)
+        return operations / statistics.median(times)
+
+
+def _agreement(variant: Any, truth: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    """Return the median distance of the variant's gradients from those in float64, of images and step size.
+
+    A median, because a single float32 gradient is as near as the ReLUs happen to fall.
+    """
+    found = [variant.gradient(-draw) for draw in range(len(truth))]
+    distances = [tuple(map(_distance, *pair)) for pair in zip(found, truth, strict=True)]
+    columns = zip(("images", "student_lr"), zip(*distances, strict=True), strict=True)
+    return {name: statistics.median(column) for name, column in columns}
 
 
 def _distance(found: Tensor, exact: Tensor) -> float:

@@ -50,7 +50,8 @@ def test_reference_has_our_gradient(strategy: str) -> None:
     start, target, images, labels, plan = problem(count, steps)
     module = reference.ConvNet(CASE.depth, CASE.width)
     loop = reference.TrajectoryMatching(module, images, labels, start, target, steps=steps)
-    theirs = loop.iterate(plan.draws)
+    theirs = [value.clone() for value in loop.gradient(plan.draws)]
+    loop.iterate(plan.draws)
     network = build_network(f"convnet-{CASE.depth}-w{CASE.width}", SHAPE, 10)
     ours = Unroll(network, DSA(), strategy=strategy)(  # type: ignore[arg-type]
         start,
@@ -73,7 +74,7 @@ def test_operations_are_those_of_the_convolutions() -> None:
     module = reference.ConvNet(CASE.depth, CASE.width)
     loop = reference.TrajectoryMatching(module, images, labels, start, target, steps=steps)
     with CountConvolutions() as counter:  # type: ignore[no-untyped-call]
-        loop.iterate(plan.draws)
+        loop.gradient(plan.draws)
     assert operations.mtt_operations(CASE, "stored") == counter.operations
     first, other = operations.forward_operations(CASE)
     one_more_step = steps * CASE.images * (2 * first + 3 * other)

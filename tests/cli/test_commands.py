@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from system.tiny_run import RECIPE, TINY, contents, copy_of_finished, finished, flags, flip_byte, set_stage
 
 import datadistill as dd
 from datadistill.cli.main import main
@@ -21,6 +20,7 @@ from datadistill.core.errors import DataNotFoundError
 from datadistill.data import DATASETS
 from datadistill.methods import METHODS
 from datadistill.runtime.rundir import RunDir
+from system.tiny_run import RECIPE, TINY, contents, copy_of_finished, finished, flags, flip_byte, set_stage
 
 COMMANDS = (
     *("run", "plan", "experts", "distill", "evaluate", "report"),
@@ -190,6 +190,21 @@ def test_resume_starts_fresh_where_there_is_nothing(call: Call) -> None:
     assert not Path("runs", f"{RECIPE}-2").exists()
 
 
+@pytest.mark.parametrize("words", [(), (RECIPE,)])
+def test_settings_need_not_be_said_again_to_resume(call: Call, words: tuple[str, ...]) -> None:
+    assert call("experts", RECIPE, *flags(), "--quiet").code == 0
+    assert call("run", *words, "--resume", "--quiet") == Said(0, "", "")
+    assert RunDir(Path("runs", RECIPE)).is_done("report")
+
+
+def test_a_recipe_file_that_has_changed_is_not_gone_on_with(call: Call) -> None:
+    text = call("run", RECIPE, *flags(), "--dry-run").out
+    Path("mine.toml").write_text(text)
+    assert call("experts", "mine.toml", "--quiet").code == 0
+    Path("mine.toml").write_text(text.replace("iterations = 20", "iterations = 30"))
+    assert "(iterations was 20, now 30)" in refused(call("run", "mine.toml", "--resume"))
+
+
 def test_the_seed_is_a_setting(call: Call) -> None:
     text = call("run", RECIPE, *flags(), "--seed", "7", "--dry-run").out
     assert from_toml(text, source="") == load_recipe(RECIPE, (*TINY, "seed=7"))
@@ -240,7 +255,7 @@ def test_a_plan_is_a_table_or_json_and_writes_nothing(call: Call) -> None:
     assert (said.code, said.err) == (0, "")
     assert [stage for stage in ("experts", "distill", "evaluate", "all") if f" {stage} " not in said.out] == []
     found = json.loads(call("plan", RECIPE, *flags(), "--json").out)
-    assert [row["stage"] for row in found["stages"]][0] == "experts"
+    assert found["stages"][0]["stage"] == "experts"
     assert list(Path().iterdir()) == []
 
 
@@ -293,8 +308,9 @@ def test_a_data_set_that_is_not_there_says_where_to_put_it(call: Call) -> None:
     said = call("run", RECIPE, *flags("dataset=mnist"), "--data-root", "empty", "--quiet")
     line = refused(said)
     assert line.startswith("mnist: missing train-images-idx3-ubyte")
-    assert "put them into empty/MNIST/raw" in line
-    assert "looked in empty/MNIST/raw, empty/mnist, empty" in line
+    empty = Path("empty").absolute()
+    assert f"put them into {empty}/MNIST/raw" in line
+    assert f"looked in {empty}/MNIST/raw, {empty}/mnist, {empty};" in line
 
 
 @pytest.mark.parametrize(

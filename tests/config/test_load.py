@@ -196,7 +196,10 @@ def test_a_file_that_is_not_toml_is_named_with_the_line() -> None:
         ("experts.lr=fast", "--set experts.lr=fast: experts.lr: expected a number, got 'fast'"),
         ("engine.keep_on_host=maybe", "--set engine.keep_on_host=maybe: engine.keep_on_host: expected true or false"),
         ("initial=nosie", "--set initial=nosie: initial: unknown value 'nosie'; did you mean 'noise'?"),
-        ("evaluate.split=tset", "--set evaluate.split=tset: evaluate.split: unknown value 'tset'; did you mean 'test'?"),
+        (
+            "evaluate.split=tset",
+            "--set evaluate.split=tset: evaluate.split: unknown value 'tset'; did you mean 'test'?",
+        ),
     ],
 )
 def test_a_bad_setting_is_named_with_the_nearest(setting: str, expected: str) -> None:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from system.tiny_run import contents, finished
 
 import datadistill as dd
 from datadistill.core.errors import ArtifactError
 from datadistill.data.preprocess import Normalise
 from datadistill.interop import export_set, import_set
+from system.tiny_run import contents, finished
 
 SHAPE = (1, 8, 8)
 
@@ -95,7 +95,7 @@ def test_an_export_that_cannot_be_leaves_nothing(tmp_path: Path) -> None:
     five = source.synthetic.images[:, :1].expand(-1, 5, -1, -1)
     preprocess = Normalise(((0.5,) * 5, (0.25,) * 5))
     odd = dd.Artifact(replace(source.synthetic, images=five), replace(source.card, shape=(5, 8, 8)), preprocess)
-    with pytest.raises(ArtifactError, match="images of 5 channels cannot be PNG files; export to .npz"):
+    with pytest.raises(ArtifactError, match=r"images of 5 channels cannot be PNG files; export to \.npz"):
         export_set(odd, tmp_path / "set")
     assert contents(tmp_path) == {}
     export_set(odd, tmp_path / "set.npz")
@@ -146,7 +146,10 @@ def test_soft_targets_come_in_as_they_are(tmp_path: Path) -> None:
         (changed("images", np.zeros((10, 3, 8, 8), np.float32)), "images have shape (3, 8, 8), the data set has"),
         (changed("images", np.float32(3)), "images have shape (), the data set has (1, 8, 8)"),
         (changed("images", np.full((10, *SHAPE), np.nan, np.float32)), "images hold numbers that are not finite"),
-        (changed("images", np.zeros((10, *SHAPE), np.int64)), "images have dtype torch.int64; expected uint8, or floats"),
+        (
+            changed("images", np.zeros((10, *SHAPE), np.int64)),
+            "images have dtype torch.int64; expected uint8, or floats",
+        ),
         (changed("labels", np.arange(10) + 1), "labels must be 10 numbers in 0 … 9"),
         (changed("labels", np.arange(10) - 1), "labels must be 10 numbers in 0 … 9"),
         (changed("labels", np.arange(9)), "labels must be 10 numbers in 0 … 9"),

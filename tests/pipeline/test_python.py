@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from system.tiny_run import RECIPE, TINY, finished
 
 import datadistill as dd
 from datadistill.core.errors import DataError, RunError, UnknownNameError, UsageError
 from datadistill.stages import open_run, run_distill, run_experts
+from system.tiny_run import RECIPE, TINY, finished
 
 NAMES = [
     "Artifact",
@@ -253,7 +253,12 @@ VARIED = {
 }
 
 
-@pytest.mark.parametrize("name", VARIED)
+OFTEN = ("zca", "batch norm", "noise", "small batches")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in VARIED]
+)
 def test_a_run_with_other_settings(tmp_path: Path, name: str) -> None:
     settings = (*TINIER, *VARIED[name], *(("evaluate.networks=2",) if name != "protocols" else ()))
     if name == "protocols":

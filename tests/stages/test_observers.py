@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from system.tiny_run import RECIPE, TINY, contents, copy_of_finished, finished, set_stage
 
 import datadistill as dd
 from datadistill.config import load_recipe
@@ -15,9 +14,10 @@ from datadistill.runtime.atomic import read_tensors, write_tensors
 from datadistill.runtime.metrics import read_rows
 from datadistill.runtime.rundir import RunDir
 from datadistill.stages import open_run, run_distill
-from datadistill.stages.distill import make_problem, make_probe
+from datadistill.stages.distill import make_probe, make_problem
 from datadistill.stages.observers import Checkpoint, Probe, read_checkpoint
 from datadistill.synthetic.artifact import SyntheticSet
+from system.tiny_run import RECIPE, TINY, contents, copy_of_finished, finished, set_stage
 
 
 class Seen:

@@ -12,25 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from system.tiny_run import RECIPE, TINY, contents
 
 import datadistill as dd
 from datadistill.core.randomness import Randomness
 from datadistill.runtime.rundir import RunDir
+from system.tiny_run import RECIPE, TINY, contents
 
 SETTINGS = (
     *TINY,
     "threads=1",
-    "iterations=60",
+    "iterations=50",
     "watch.frame_every=20",
     "experts.count=3",
     "method.mtt.max_start_epoch=3",
     "method.mtt.expert_epochs=2",
-    "experts.batch_size=32",
+    "experts.batch_size=64",
     "evaluate.networks=3",
-    "evaluate.epochs=30",
+    "evaluate.epochs=15",
     "full.training.epochs=4",
-    "full.training.batch_size=32",
+    "full.training.batch_size=64",
 )
 SECONDS = 120.0
 """Longest that a process of these tests may take."""
@@ -55,7 +55,7 @@ MOMENTS: dict[str, Callable[[RunDir], bool]] = {
     "a later expert": lambda run: any(_folders(run).glob("*/trajectory_001.json")),
     "the distillation": lambda run: _lines(run.metrics) > 0,
     "after a checkpoint": lambda run: (run.checkpoint / "state.safetensors").exists(),
-    "between checkpoints": lambda run: _lines(run.metrics) > 33,
+    "between checkpoints": lambda run: _lines(run.metrics) > 23,
     "the artifact": lambda run: run.synthetic.exists(),
     "the full set": lambda run: (run.synthetic / "card.json").exists() and _epochs_in_the_making(run) > 0,
     "the evaluation": lambda run: (run.root / "evaluate" / ".default.partial.json").exists(),

@@ -1,5 +1,6 @@
 """The smallest complete run: settings of a recipe, one finished run for the whole session, copies of it."""
 
+import atexit
 import functools
 import json
 import shutil
@@ -11,7 +12,6 @@ import datadistill as dd
 from datadistill.runtime.rundir import RunDir
 
 RECIPE = "mtt_digits_ipc1"
-NAMES = ("images", "targets")
 TINY = (
     "validation=60",
     "network=convnet-1-w8",
@@ -48,6 +48,7 @@ def flags(*settings: str) -> list[str]:
 def finished() -> RunDir:
     """Return a run with all stages done, made once; read it, copy it, never change it."""
     folder = Path(tempfile.mkdtemp(prefix="datadistill_tests_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return dd.run(RECIPE, *TINY, out=folder / "runs" / "tiny", device="cpu").run
 
 

@@ -33,8 +33,9 @@ def run(recipe: str | None = None, *, flags: Flags = Flags()) -> None:
         recipe: Name of a recipe (see `datadistill recipes`), or a .toml file. Default: mtt_digits_ipc1.
     """
     out = _run_directory(recipe or DEFAULT_RECIPE, flags)
-    if flags.resume and RunDir(out).config.exists() and recipe is None and not flags.settings():
-        config = None
+    named = recipe is None or (flags.out is None and recipe in recipes())
+    if flags.resume and RunDir(out).config.exists() and named and not flags.settings():
+        config = None  # that of the run, whatever was --set when it was started
     else:
         config = load_recipe(recipe or DEFAULT_RECIPE, flags.settings())
     if flags.dry_run:
