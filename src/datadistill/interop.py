@@ -30,7 +30,8 @@ def export_set(artifact: Artifact, destination: Path) -> str:
     PNG files, one folder per class; values outside [0, 1] are clipped.
 
     Raises:
-        ArtifactError: If the images are neither grey nor RGB and PNG files were asked for.
+        ArtifactError: If the ending is of another format, or PNG files were asked for and the images are
+            neither grey nor RGB.
     """
     synthetic, card = artifact.synthetic, artifact.card
     labels = synthetic.targets.argmax(1)
@@ -47,6 +48,8 @@ def export_set(artifact: Artifact, destination: Path) -> str:
         with replacing(destination) as aside:
             torch.save({**synthetic.tensors(), "labels": labels}, aside)
         return f"{destination}: {len(synthetic)} images in network space ({card.preprocess['name']}), targets"
+    if destination.suffix:
+        raise ArtifactError(f"{destination}: sets are written as .npz, as .pt, or as a folder of PNG files")
     if card.shape[0] not in (_GREY, _COLOUR):
         raise ArtifactError(f"{destination}: images of {card.shape[0]} channels cannot be PNG files; export to .npz")
     for i, (image, label) in enumerate(zip((pixels.clamp(0, 1) * 255).round().byte(), labels.tolist(), strict=True)):

@@ -12,7 +12,7 @@ from datadistill.report import write_report
 from datadistill.runtime.progress import Reporter
 from datadistill.runtime.records import load_record
 from datadistill.runtime.rundir import RunDir
-from datadistill.stages import Session, open_run, run_distill, run_evaluate, run_experts
+from datadistill.stages import Session, open_run, plan_distill, run_distill, run_evaluate, run_experts
 from datadistill.synthetic.artifact import Artifact, load_artifact
 
 
@@ -89,6 +89,8 @@ def run_stages(session: Session) -> Outcome:
         "distill": run_distill,
         "evaluate": run_evaluate,
     }
+    if not session.run.is_done("distill"):
+        plan_distill(session)
     for name, stage in stages.items():
         if not session.run.is_done(name):
             stage(session)

@@ -262,7 +262,7 @@ def test_a_plan_is_a_table_or_json_and_writes_nothing(call: Call) -> None:
 def test_a_memory_limit_decides_the_plan(call: Call) -> None:
     said = call("run", RECIPE, *flags("engine.strategy=auto"), "--memory-limit", "1kB", "--out", "here")
     assert "raise --memory-limit" in refused(said)
-    assert json.loads(Path("here/status.json").read_text())["stages"]["distill"]["state"] == "failed"
+    assert json.loads(Path("here/status.json").read_text())["stages"]["experts"]["state"] == "pending"
 
 
 # --- what is refused
@@ -408,7 +408,7 @@ def test_a_run_that_diverges_is_one_line_and_code_three(call: Call) -> None:
     assert said.code == 3
     assert said.err.splitlines()[-1].startswith("datadistill: iteration ")
     assert "try a smaller image_lr" in said.err
-    assert json.loads(Path("here/status.json").read_text())["stages"]["distill"]["state"] == "failed"
+    assert json.loads(Path("here/status.json").read_text())["stages"]["experts"]["state"] == "pending"
 
 
 def test_an_interruption_is_one_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

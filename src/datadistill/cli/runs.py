@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -30,8 +31,13 @@ def run(recipe: str | None = None, *, flags: Flags = Flags()) -> None:
     """Run all stages of a recipe: experts, distillation, evaluation, report.
 
     Args:
-        recipe: Name of a recipe (see `datadistill recipes`), or a .toml file. Default: mtt_digits_ipc1.
+        recipe: Name of a recipe (see `datadistill recipes`), a .toml file, or with --resume a run directory.
+            Default: mtt_digits_ipc1.
     """
+    if recipe is not None and flags.out is None and RunDir(Path(recipe)).config.exists():
+        if not flags.resume:
+            raise RunError(f"{recipe}: is there already; go on with --resume")
+        flags, recipe = replace(flags, out=Path(recipe)), None
     out = _run_directory(recipe or DEFAULT_RECIPE, flags)
     named = recipe is None or (flags.out is None and recipe in recipes())
     if flags.resume and RunDir(out).config.exists() and named and not flags.settings():

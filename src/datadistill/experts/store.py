@@ -95,7 +95,12 @@ class ExpertStore:
             )
         sidecars = tuple(load_record(Sidecar, sidecar_path(folder, j)) for j in range(count))
         for sidecar in sidecars:
-            verify(trajectory_path(folder, sidecar.index), sidecar.checksum)
+            path = trajectory_path(folder, sidecar.index)
+            try:
+                verify(path, sidecar.checksum)
+            except CorruptFileError as error:
+                remedy = f"delete {path.name} and {path.stem}.json to have it trained again"
+                raise CorruptFileError(f"{error}; {remedy}") from error
         return cls(folder, sidecars, device)
 
     def segment(self, expert: int, epoch: int, span: int) -> Segment:

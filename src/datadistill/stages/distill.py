@@ -67,6 +67,16 @@ def run_distill(session: Session) -> None:
             save_artifact(run.variant("selected"), selected)
 
 
+def plan_distill(session: Session) -> None:
+    """Decide how gradients are computed, before hours go into experts.
+
+    Raises:
+        UsageError: If the run cannot fit into the memory limit.
+    """
+    if session.config.method.unrolled:
+        decide(session, bare_problem(session))
+
+
 def make_problem(session: Session) -> Problem:
     """Return what the method works on, with the experts and the engine of the plan where it needs them."""
     problem, method = bare_problem(session), session.config.method

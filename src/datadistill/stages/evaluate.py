@@ -85,8 +85,9 @@ def _evaluate(session: Session, name: str, protocol: Protocol, full: Result | No
 def _known(path: Path, sets: list[str]) -> Known:
     """Return the trainings an interrupted evaluation of the very same sets has finished."""
     stored = read_json(path) if path.exists() else {}
-    scores = stored.get("scores", {}) if stored.get("sets") == sets else {}
-    return {key: (score, seconds) for key, (score, seconds) in scores.items()}
+    if not isinstance(stored, dict) or stored.get("sets") != sets:
+        return {}
+    return {key: (score, seconds) for key, (score, seconds) in stored["scores"].items()}
 
 
 def _subjects(session: Session, protocol: Protocol) -> list[Subject]:

@@ -35,3 +35,4 @@ def run_import(session: Session, path: Path) -> None:
         card = replace(card, label_kind="hard" if hard else "soft")
         save_artifact(session.run.synthetic, Artifact(synthetic, card, session.preprocess))
     session.run.update_stage("experts", state="done")
+    session.run.update_stage("evaluate", state="pending")  # whatever was there before

@@ -106,9 +106,10 @@ class Session:
         return build_network(name, self.data.card.shape, self.data.classes)
 
     def change_plan(self, **changes: object) -> None:
-        """Write a decision into the plan."""
+        """Write a decision into the plan; a run that has not begun has no file for it yet."""
         self.plan = replace(self.plan, **changes)  # type: ignore[arg-type]
-        save_record(self.run.plan, self.plan)
+        if self.run.plan.exists():
+            save_record(self.run.plan, self.plan)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -170,15 +171,17 @@ def open_run(
         config = stored
     elif config is None:
         raise RunError(f"{out}: not a run directory (it has no config.toml)")
-    elif out.exists() and any(out.iterdir()):
+    elif out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise RunError(f"{out}: is not empty and not a run directory; choose another --out")
-    if run.plan.exists():
-        plan = load_record(Plan, run.plan)
-        plan = replace(plan, data_root=str(_absolute(data_root))) if data_root is not None else plan
-    else:
-        plan = _start(run, config, choose_device(device), data_root)
+    started = run.plan.exists()
+    plan = load_record(Plan, run.plan) if started else _first_plan(run, config, choose_device(device))
+    if data_root is not None:
+        plan = replace(plan, data_root=str(_absolute(data_root)))
     set_up(choose_device(plan.device), plan.threads)
-    return Session(run, config, plan, reporter or Silent(), memory_limit, data)
+    session = Session(run, config, plan, reporter or Silent(), memory_limit, data)
+    if not started:
+        _start(session)
+    return session
 
 
 def _absolute(path: Path) -> Path:
@@ -186,21 +189,25 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
-def _start(run: RunDir, config: RunConfig, device: torch.device, data_root: Path | None) -> Plan:
-    """Write the first files of a run, the plan last, and return it."""
-    plan = Plan(
+def _first_plan(run: RunDir, config: RunConfig, device: torch.device) -> Plan:
+    return Plan(
         device=str(device),
         threads=config.threads or max(1, usable_cores() // config.workers),
         workers=config.workers,
-        data_root=str(_absolute(data_root or Path(os.environ.get("DATADISTILL_DATA", "data")))),
+        data_root=str(_absolute(Path(os.environ.get("DATADISTILL_DATA", "data")))),
         store=str(_absolute(Path(config.store) if config.store else run.root.parent / "experts")),
     )
+
+
+def _start(session: Session) -> None:
+    """Write the first files of a run, the plan last; what cannot work is refused before anything is written."""
+    run, config = session.run, session.config
+    _ = session.data, session.preprocess, session.network
     write_text(run.config, to_toml(config))
-    save_record(run.provenance, collect_provenance(config.seed, device))
+    save_record(run.provenance, collect_provenance(config.seed, session.device))
     for stage in _STAGES:
         run.update_stage(stage)
-    save_record(run.plan, plan)
-    return plan
+    save_record(run.plan, session.plan)
 
 
 def read_config(run: RunDir) -> RunConfig:
