@@ -408,7 +408,7 @@ def test_a_run_that_diverges_is_one_line_and_code_three(call: Call) -> None:
     assert said.code == 3
     assert said.err.splitlines()[-1].startswith("datadistill: iteration ")
     assert "try a smaller image_lr" in said.err
-    assert json.loads(Path("here/status.json").read_text())["stages"]["experts"]["state"] == "pending"
+    assert json.loads(Path("here/status.json").read_text())["stages"]["distill"]["state"] == "failed"
 
 
 def test_an_interruption_is_one_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
