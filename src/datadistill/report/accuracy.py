@@ -139,7 +139,7 @@ def _images(summary: RunSummary) -> KeyNumber | None:
         return None
     images, ipc = len(summary.artifact.synthetic), summary.artifact.card.ipc
     full = summary.headline.results.get("full") if summary.headline is not None else None
-    share = f" · {wording.percent(images / full.images)} of the full set" if full and full.images else ""
+    share = f" · {100 * images / full.images:.2g} % of the full set" if full and full.images else ""
     return KeyNumber(wording.count(images), "synthetic images", f"{ipc:,} per class{share}")
 
 
