@@ -22,6 +22,7 @@ from datadistill.stages.forecast import forecast
 from datadistill.stages.session import read_config
 
 DEFAULT_RECIPE = "mtt_digits_ipc1"
+NEVER_EDITED = "a run's configuration is never edited; --set starts a new run from a recipe"
 _RUNS = Path("runs")
 
 Target = Annotated[Path, Parameter(help="A run directory, or a recipe to start one from.")]
@@ -37,6 +38,8 @@ def run(recipe: str | None = None, *, flags: Flags = Flags()) -> None:
     if recipe is not None and flags.out is None and RunDir(Path(recipe)).config.exists():
         if not flags.resume:
             raise RunError(f"{recipe}: is there already; go on with --resume")
+        if flags.settings():
+            raise RunError(f"{recipe}: {NEVER_EDITED}")
         flags, recipe = replace(flags, out=Path(recipe)), None
     out = _run_directory(recipe or DEFAULT_RECIPE, flags)
     named = recipe is None or (flags.out is None and recipe in recipes())
@@ -118,7 +121,7 @@ def _wanted(target: Path, flags: Flags) -> tuple[Path, RunConfig | None]:
     """Return the run at ``target``, or where to start one from a recipe of that name, and with what."""
     if RunDir(target).config.exists():
         if flags.settings():
-            raise RunError(f"{target}: a run's configuration is never edited; --set starts a new run from a recipe")
+            raise RunError(f"{target}: {NEVER_EDITED}")
         return target, None
     if target.is_dir():
         RunDir(target).require()

@@ -129,7 +129,7 @@ class EngineConfig:
     """How gradients through training are computed. Changes speed and memory, not what is computed.
 
     Attributes:
-        strategy: ``auto`` decides by memory and by a short timing; the plan records what was decided.
+        strategy: ``auto`` decides by memory and by the length of the run; the plan records what was decided.
         keep_every: Student weights are kept at every such step and recomputed in between.
         keep_on_host: Whether they are kept in host memory.
         micro_batch: Images differentiated at once within a step; absent for all.

@@ -53,7 +53,6 @@ class Protocol:
         for lr in (self.fallback_lr, self.lr):
             if lr is not None:
                 self.training(lr)  # refuses what is out of range now, not after hours of distillation
-        self.training(self.fallback_lr if self.lr is None else self.lr)  # refuses what is out of range
 
     def training(self, lr: float) -> TrainingRecipe:
         """Return how networks are trained under this protocol with step size ``lr``."""

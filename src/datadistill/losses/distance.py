@@ -12,8 +12,3 @@ def normalised_distance(end: Params, start: Params, target: Params) -> Scalar:
     loss of MTT (Cazenavette et al., CVPR 2022, equation 2).
     """
     return (end - target).square().sum() / (start - target).square().sum()
-
-
-def l1_distance(end: Params, target: Params) -> Scalar:
-    """Return the sum of absolute differences."""
-    return (end - target).abs().sum()

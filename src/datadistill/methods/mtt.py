@@ -86,7 +86,7 @@ class MTT:
     def init(self, problem: Problem, rng: Randomness) -> LearnableSet:
         """Return the initial images with the initial step size."""
         rates = Rates(images=self.image_lr, student_lr=self.student_lr_lr, momentum=self.momentum)
-        student_lr = torch.tensor([self.student_lr])
+        student_lr = torch.tensor([self.student_lr], dtype=problem.initial_images.dtype)
         return LearnableSet(problem.initial_images, problem.initial_targets, rates, student_lr)
 
     def gradient(self, problem: Problem, state: LearnableSet, rng: Randomness) -> tuple[Metrics, TensorGradients]:

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from datadistill.core.errors import CorruptFileError
+from datadistill.core.errors import CorruptFileError, RunError
 
 try:
     import fcntl
@@ -43,15 +43,25 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path``; waits while another process holds it, and is freed when a holder dies.
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file ``path``, which is freed when its holder dies.
 
     On systems without POSIX file locks nothing is held.
+
+    Args:
+        path: The lock file.
+        wait: Whether to wait while another process holds it.
+
+    Raises:
+        RunError: If another process holds it and nobody wants to wait.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as stream:
         if fcntl is not None:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError as error:
+                raise RunError(f"{path.parent}: another process is working on it") from error
         yield
 
 

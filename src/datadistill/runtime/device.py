@@ -48,6 +48,7 @@ def set_up(device: torch.device, threads: int) -> None:
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
 
 
 def peak_bytes(device: torch.device) -> int:

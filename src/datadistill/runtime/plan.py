@@ -1,4 +1,4 @@
-"""The plan: everything the machine, a timing or a limit decided. Written at the first start, reused on resume.
+"""The plan: everything the machine or a limit decided. Written at the first start, reused on resume.
 
 Otherwise a resumed run could take another path through the arithmetic, and "bit for bit" would be a wish.
 """
@@ -18,7 +18,7 @@ class Plan:
         data_root: Where data sets were found.
         store: Where experts are kept.
         data_checksum: Of the data the run was started on; absent until they have been read.
-        strategy: Unroll strategy; absent until the distillation has started.
+        strategy: Unroll strategy; absent until it has been decided.
         keep_every: Student weights are kept at every such step.
         keep_on_host: Whether they are kept in host memory.
         micro_batch: Images differentiated at once within a step.

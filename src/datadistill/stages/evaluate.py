@@ -69,7 +69,7 @@ def _evaluate(session: Session, name: str, protocol: Protocol, full: Result | No
             finished=finished,
         )
     found = {result.subject: result for result in results}
-    if full is not None and protocol.split == "test":
+    if full is not None and protocol.split == "test" and network.name == session.network.name:
         found["full"] = full
     tested = session.data.test if protocol.split == "test" else session.data.validation
     return Evaluation(

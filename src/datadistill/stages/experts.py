@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from datadistill.augment import build_augment
+from datadistill.core.errors import RunError
 from datadistill.experts import ExpertRecipe, ExpertStore, ExpertTask, train_experts
+from datadistill.experts.store import trajectory_path
 from datadistill.networks import canonical_name
-from datadistill.runtime.records import ExpertsUsed, save_record
+from datadistill.runtime.records import ExpertsUsed, load_record, save_record
 from datadistill.stages.session import Session
 from datadistill.training.fit import Examples
 from datadistill.training.schedules import TrainingRecipe
@@ -25,20 +27,34 @@ def run_experts(session: Session) -> None:
         task = expert_task(session)
         count = session.config.experts.count
         train_experts(task, count, session.reporter, session.executor)
-        store = ExpertStore.open(task.folder, count, session.device)
-        checksums = {f"trajectory_{s.index:03d}.safetensors": s.checksum for s in store.sidecars}
-        used = ExpertsUsed(content_key=task.recipe.key, store=session.plan.store, checksums=checksums)
-        save_record(session.run.experts, used)
+        _record(session, ExpertStore.open(task.folder, count, session.device))
 
 
 def open_experts(session: Session) -> ExpertStore:
     """Return the experts of a run, verified.
 
     Raises:
-        RunError: If they have not been trained.
+        RunError: If they have not been trained, or are not those the run was started with.
         CorruptFileError: If one is damaged.
     """
-    return ExpertStore.open(expert_task(session).folder, session.config.experts.count, session.device)
+    store = ExpertStore.open(expert_task(session).folder, session.config.experts.count, session.device)
+    _record(session, store)
+    return store
+
+
+def _record(session: Session, store: ExpertStore) -> None:
+    """Write down which experts a run uses, or check that they are still the same.
+
+    Raises:
+        RunError: If they are not.
+    """
+    checksums = {trajectory_path(store.folder, s.index).name: s.checksum for s in store.sidecars}
+    used = ExpertsUsed(content_key=store.folder.name, store=str(store.folder.parent), checksums=checksums)
+    path = session.run.experts
+    if not path.exists():
+        save_record(path, used)
+    elif load_record(ExpertsUsed, path).checksums != checksums:
+        raise RunError(f"{store.folder}: not the experts this run was started with; start a new run")
 
 
 def expert_task(session: Session) -> ExpertTask:

@@ -1,9 +1,10 @@
 """Choose how gradients through training are computed, before the first iteration.
 
-The choice depends on the recipe and the machine, not on a timing: two runs of one recipe on one machine take the
-same path through the arithmetic and give the same bits.
+The choice depends on the recipe and the machine, never on a timing: two runs of one recipe on one machine with enough
+free memory take the same path through the arithmetic and give the same bits.
 """
 
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -110,8 +111,10 @@ def _decisions(session: Session, problem: Problem) -> dict[str, Any]:
         raise ValueError("this method does not differentiate through training")
     batch = min(unrolled.batch_size or len(problem.initial_images), len(problem.initial_images))
     work = _FORWARDS_PER_STEP * forward_operations(problem) * batch * unrolled.steps * session.config.iterations
-    able = session.device.type == "cpu" and shutil.which("g++") is not None
-    long = able and engine.strategy != "stored" and work >= _WORTH_COMPILING
+    able = session.device.type != "cpu" or shutil.which(os.environ.get("CXX", "g++")) is not None
+    if engine.compiled == "yes" and not able:
+        raise UsageError("engine.compiled is 'yes', and there is no C++ compiler (g++, or $CXX) here")
+    long = able and session.device.type == "cpu" and engine.strategy != "stored" and work >= _WORTH_COMPILING
     changes: dict[str, Any] = {
         "keep_every": engine.keep_every,
         "keep_on_host": engine.keep_on_host,
@@ -124,6 +127,10 @@ def _decisions(session: Session, problem: Problem) -> dict[str, Any]:
         shape, classes = problem.data.card.shape, problem.data.classes
         need = estimate(problem.network, shape, classes, batch=batch, steps=unrolled.steps)
         changes |= _choose(need, session, changes, batch)
+        if changes["micro_batch"] is not None and problem.network.statistics_count:
+            raise UsageError(f"{problem.network.name} has batch norm, its steps cannot be split; raise --memory-limit")
+    if not able:
+        changes["reason"] += "; no C++ compiler: eager"
     return changes
 
 
@@ -144,6 +151,7 @@ def _choose(need: Estimate, session: Session, wanted: dict[str, Any], batch: int
     if without_weights <= limit:
         return {"strategy": "adjoint", "keep_on_host": True, "reason": reason}
     micro = max(1, int(batch * limit / (2 * without_weights)))
+    micro = min(micro, wanted["micro_batch"] or micro)
     if need.step * micro // batch * 2 > limit:
         raise UsageError(f"one image of a student step needs {need.step / batch / gib:.2f} GiB; raise --memory-limit")
     changes = {"strategy": "adjoint", "keep_on_host": True, "micro_batch": micro}

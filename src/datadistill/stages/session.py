@@ -17,9 +17,10 @@ from datadistill.config import RunConfig, load_recipe, to_toml
 from datadistill.core.errors import RunError
 from datadistill.core.randomness import Randomness
 from datadistill.data import Preprocess, RealData, fit_preprocess, load_dataset
+from datadistill.data.sampling import sample_per_class
 from datadistill.data.split import hold_out
 from datadistill.networks import FlatNetwork, build_network
-from datadistill.runtime.atomic import write_text
+from datadistill.runtime.atomic import locked, write_text
 from datadistill.runtime.device import choose_device, peak_bytes, set_up, usable_cores
 from datadistill.runtime.executor import Executor, InProcess, SpawnPool
 from datadistill.runtime.plan import Plan
@@ -113,21 +114,26 @@ class Session:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Record the state, the time and the memory of a stage; a failure is recorded and goes on its way."""
-        before = self.run.status().stages.get(name)
-        again = before is not None and before.state in ("running", "failed")
-        spent = before.seconds if before is not None and before.state != "done" else 0.0
-        resumed = "an interrupted or failed start" if again else None
-        self.run.update_stage(name, state="running", resumed_from=resumed, error=None)
-        begun = perf_counter()
-        try:
-            yield
-        except BaseException as error:
-            line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self.run.update_stage(name, state="failed", error=line, seconds=_since(begun, spent))
-            raise
-        peak = peak_bytes(self.device)
-        self.run.update_stage(name, state="done", error=None, seconds=_since(begun, spent), peak_bytes=peak)
+        """Record the state, the time and the memory of a stage; a failure is recorded and goes on its way.
+
+        Raises:
+            RunError: If another process is working on the run.
+        """
+        with locked(self.run.root / ".lock", wait=False):
+            before = self.run.status().stages.get(name)
+            again = before is not None and before.state in ("running", "failed")
+            spent = before.seconds if before is not None and before.state != "done" else 0.0
+            resumed = "an interrupted or failed start" if again else None
+            self.run.update_stage(name, state="running", resumed_from=resumed, error=None)
+            begun = perf_counter()
+            try:
+                yield
+            except BaseException as error:
+                line = str(error).splitlines()[0] if str(error) else type(error).__name__
+                self.run.update_stage(name, state="failed", error=line, seconds=_since(begun, spent))
+                raise
+            peak = peak_bytes(self.device)
+            self.run.update_stage(name, state="done", error=None, seconds=_since(begun, spent), peak_bytes=peak)
 
 
 def _since(begun: float, spent: float) -> float:
@@ -203,6 +209,9 @@ def _start(session: Session) -> None:
     """Write the first files of a run, the plan last; what cannot work is refused before anything is written."""
     run, config = session.run, session.config
     _ = session.data, session.preprocess, session.network
+    if config.evaluate.network:
+        session.build_network(config.evaluate.network)
+    sample_per_class(session.data.train.labels, config.ipc, session.data.classes, session.rng.stream("check"))
     write_text(run.config, to_toml(config))
     save_record(run.provenance, collect_provenance(config.seed, session.device))
     for stage in _STAGES:

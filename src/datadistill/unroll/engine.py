@@ -101,6 +101,7 @@ class Unroll:
     def __post_init__(self) -> None:
         if self.keep_every < 1:
             raise ValueError(f"keep_every must be at least 1, got {self.keep_every}")
+        _ = self.step  # refuses what cannot work now, not in the first iteration
 
     @cached_property
     def step(self) -> StudentStep:

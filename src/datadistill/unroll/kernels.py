@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datadistill.core.arrays import Images, Params, Targets
+from datadistill.core.errors import UsageError
 from datadistill.networks import FlatNetwork
 
 Reverse = tuple[Params, Params, Images, Targets]
@@ -40,7 +41,7 @@ class StudentStep:
 
     def __post_init__(self) -> None:
         if self.micro_batch is not None and self.network.statistics_count:
-            raise ValueError(f"{self.network.name} has batch norm: its steps cannot be split into micro-batches")
+            raise UsageError(f"{self.network.name} has batch norm: its steps cannot be split into micro-batches")
 
     def loss(self, params: Params, images: Images, targets: Targets) -> Tensor:
         """Return the mean cross-entropy."""

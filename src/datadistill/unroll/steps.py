@@ -54,4 +54,5 @@ def draw_steps(
     for _ in range(steps):
         queue = queue or list(torch.randperm(images, generator=generator).split(size))
         rows.append(queue.pop())
-    return Steps(tuple(row.to(device) for row in rows), draws)
+    moved = torch.cat(rows).to(device).split([len(row) for row in rows])  # one copy for all steps
+    return Steps(tuple(moved), draws)
