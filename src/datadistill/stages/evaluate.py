@@ -32,18 +32,18 @@ def run_evaluate(session: Session) -> list[Evaluation]:
         UnknownNameError: If a protocol is not known.
     """
     with session.stage("evaluate"):
-        full = _full_result(session)
         records = []
         for name in session.config.protocols:
             protocol = session.config.evaluate if name == "default" else find(PROTOCOLS, name, "protocol")
-            record = _evaluate(session, name, protocol, full)
+            record = _evaluate(session, name, protocol)
             save_record(session.run.evaluation(name), record)
             _partial_path(session, name).unlink(missing_ok=True)
             records.append(record)
         return records
 
 
-def _evaluate(session: Session, name: str, protocol: Protocol, full: Result | None) -> Evaluation:
+def _evaluate(session: Session, name: str, protocol: Protocol) -> Evaluation:
+    full = _full_result(session, protocol)
     network = session.build_network(protocol.network or session.config.network)
     subjects = _subjects(session, protocol)
     path = _partial_path(session, name)
@@ -69,7 +69,7 @@ def _evaluate(session: Session, name: str, protocol: Protocol, full: Result | No
             finished=finished,
         )
     found = {result.subject: result for result in results}
-    if full is not None and protocol.split == "test" and network.name == session.network.name:
+    if full is not None:
         found["full"] = full
     tested = session.data.test if protocol.split == "test" else session.data.validation
     return Evaluation(
@@ -112,17 +112,20 @@ def _subjects(session: Session, protocol: Protocol) -> list[Subject]:
     return subjects
 
 
-def _full_result(session: Session) -> Result | None:
-    """Return the accuracy of networks trained on the full set; they are trained once and kept in the store."""
+def _full_result(session: Session, protocol: Protocol) -> Result | None:
+    """Return the accuracy of networks trained on the full set; they are trained once and kept in the store.
+
+    The test set is read for it, so a protocol that tests on validation images has none.
+    """
     count = session.config.full.networks
-    if not count:
+    if not count or protocol.split != "test":
         return None
-    task = full_task(session)
+    task = full_task(session, protocol.network or session.config.network)
     train_experts(task, count, session.reporter, session.executor, title="full set (epochs)")
     begun = time.perf_counter()
     store = ExpertStore.open(task.folder, count, session.device)
     test = real_examples(session.data, session.preprocess, "test")
-    scores = tuple(accuracy(session.network, *store.final(j), test) for j in range(count))
+    scores = tuple(accuracy(task.network, *store.final(j), test) for j in range(count))
     training = task.recipe.training
     spent = sum(sidecar.seconds for sidecar in store.sidecars) + time.perf_counter() - begun
     text = f"full training set, {training.epochs} epochs"

@@ -1,6 +1,7 @@
 """Stage ``experts``: train what the method needs on real data, or find it in the store."""
 
 from pathlib import Path
+from typing import Literal
 
 from datadistill.augment import build_augment
 from datadistill.core.errors import RunError
@@ -61,35 +62,44 @@ def expert_task(session: Session) -> ExpertTask:
     """Return what the experts of a run are."""
     wanted = session.config.experts
     training = wanted.training(session.config.expert_epochs)
-    return _task(session, training, wanted.augment, wanted.seed)
+    return _task(session, session.config.network, training, wanted.augment, wanted.seed, "all")
 
 
-def full_task(session: Session) -> ExpertTask:
+def full_task(session: Session, network: str) -> ExpertTask:
     """Return what the networks trained on the full set are: experts of which only the end is kept."""
     wanted = session.config.full
-    return _task(session, wanted.training, wanted.augment, wanted.seed, only_last=True)
+    return _task(session, network, wanted.training, wanted.augment, wanted.seed, "last")
 
 
 def _task(
-    session: Session, training: TrainingRecipe, augment: str | None, seed: int, only_last: bool = False
+    session: Session,
+    network: str,
+    training: TrainingRecipe,
+    augment: str | None,
+    seed: int,
+    snapshots: Literal["all", "last"],
 ) -> ExpertTask:
     data, preprocess = session.data, session.preprocess
+    space = preprocess.description
+    space.pop(
+        "checksum", None
+    )  # a whitening matrix has other last bits on other machines; what it was fitted on counts
     recipe = ExpertRecipe(
         dataset=data.card.name,
         data_checksum=data.card.checksum,
         data_split=data.card.split,
         validation=session.config.validation,
-        preprocess=preprocess.description,
-        network=canonical_name(session.config.network),
+        preprocess=space,
+        network=canonical_name(network),
         augment=build_augment(augment or session.config.augment).description,
         training=training,
-        snapshots="last" if only_last else "all",
+        snapshots=snapshots,
         seed=seed,
     )
     return ExpertTask(
         recipe=recipe,
         folder=Path(session.plan.store) / recipe.key,
-        network=session.network,
+        network=session.build_network(network),
         train=Examples(data.train.images, data.train.labels, preprocess),
         validation=Examples(data.validation.images, data.validation.labels, preprocess),
     )

@@ -75,7 +75,7 @@ def _experts(session: Session) -> list[ForecastRow]:
         what = f"{config.experts.count} experts x {task.recipe.training.epochs_run} epochs"
         rows.append(ForecastRow("experts", seconds, 0, disk, what))
     if config.full.networks:
-        task = full_task(session)
+        task = full_task(session, session.config.evaluate.network or session.config.network)
         seconds = _epoch_seconds(session, task.train, task.recipe.training)
         epochs = config.full.networks * task.recipe.training.epochs_run
         disk = config.full.networks * p * _FLOAT
