@@ -80,10 +80,8 @@ def _task(
     snapshots: Literal["all", "last"],
 ) -> ExpertTask:
     data, preprocess = session.data, session.preprocess
-    space = preprocess.description
-    space.pop(
-        "checksum", None
-    )  # a whitening matrix has other last bits on other machines; what it was fitted on counts
+    # A whitening matrix has other last bits on other machines; what it was fitted on counts.
+    space = {key: value for key, value in preprocess.description.items() if key != "checksum"}
     recipe = ExpertRecipe(
         dataset=data.card.name,
         data_checksum=data.card.checksum,
