@@ -1,5 +1,7 @@
 """Devices by name, threads, precision, and what a machine says about itself."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -44,16 +46,17 @@ def test_a_gpu_that_is_not_there_says_how_many_are(monkeypatch: pytest.MonkeyPat
 
 
 def test_set_up_gives_the_number_of_threads() -> None:
-    set_up(torch.device("cpu"), 2)
+    set_up(2)
     assert torch.get_num_threads() == 2
 
 
-@pytest.mark.gpu
-def test_set_up_keeps_matrix_products_in_float32_and_lets_convolutions_use_tf32() -> None:
-    set_up(torch.device("cuda"), 1)
-    assert torch.backends.cudnn.allow_tf32
+@pytest.mark.parametrize(("precision", "tf32"), [("float32", False), ("tf32", True)])
+def test_set_up_lets_convolutions_use_tf32_and_keeps_matrix_products_in_float32(precision: Any, tf32: bool) -> None:
+    set_up(1, precision)
+    assert torch.backends.cudnn.allow_tf32 is tf32
     assert not torch.backends.cuda.matmul.allow_tf32
     assert not torch.backends.cudnn.benchmark
+    assert torch.backends.cudnn.deterministic
 
 
 def test_the_peak_of_this_process_is_in_bytes() -> None:

@@ -10,6 +10,7 @@ from datadistill.core.registry import find
 from datadistill.evaluate.protocol import PROTOCOLS, Protocol
 from datadistill.methods import METHODS
 from datadistill.networks import canonical_name
+from datadistill.runtime.device import Precision
 from datadistill.synthetic.initial import Initial
 from datadistill.training.schedules import TrainingRecipe
 
@@ -126,13 +127,14 @@ class WatchConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """How gradients through training are computed. Changes speed and memory, not what is computed.
+    """How the arithmetic is done. Changes speed, memory and the last bits, not what is computed.
 
     Attributes:
         strategy: ``auto`` decides by memory and by the length of the run; the plan records what was decided.
         keep_every: Student weights are kept at every such step and recomputed in between.
         keep_on_host: Whether they are kept in host memory.
         micro_batch: Images differentiated at once within a step; absent for all.
+        precision: Of convolutions on CUDA: ``tf32``, or ``float32``, which is slower. On the CPU all is float32.
         compiled: ``auto`` compiles where a compiler is present and the run is long enough to repay it.
     """
 
@@ -140,6 +142,7 @@ class EngineConfig:
     keep_every: int = 1
     keep_on_host: bool = False
     micro_batch: int | None = None
+    precision: Precision = "tf32"
     compiled: Literal["auto", "yes", "no"] = "auto"
 
     def __post_init__(self) -> None:

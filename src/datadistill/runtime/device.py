@@ -5,6 +5,7 @@ import platform
 import resource
 import sys
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -38,17 +39,22 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def set_up(device: torch.device, threads: int) -> None:
-    """Set the process-wide switches of the arithmetic: threads, and TF32 convolutions on CUDA.
+Precision = Literal["tf32", "float32"]
 
-    Matrix products stay in float32; only convolutions use TF32.
+
+def set_up(threads: int, precision: Precision = "tf32") -> None:
+    """Set the process-wide switches of the arithmetic.
+
+    Args:
+        threads: Of the CPU.
+        precision: Of convolutions on CUDA: ``tf32`` rounds their inputs to 10 bits of mantissa, ``float32`` does
+            not. Matrix products, parameters and distances are float32 in either case, and so is the CPU.
     """
     torch.set_num_threads(threads)
-    if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = True
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -13,10 +13,9 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
-import torch
-
 from datadistill.core.errors import RunError
 from datadistill.runtime.allocator import keep_freed_memory
+from datadistill.runtime.device import Precision, set_up
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -53,10 +52,12 @@ class SpawnPool:
     Attributes:
         workers: Processes at once, at least 1.
         threads: Arithmetic threads of each worker. Fixed, because results depend on it in the last bits.
+        precision: Of convolutions on CUDA.
     """
 
     workers: int
     threads: int = 1
+    precision: Precision = "tf32"
 
     def run(self, task: Callable[[A], B], arguments: Sequence[A]) -> Iterator[tuple[int, B]]:
         """Yield results as they arrive. Task and arguments must be picklable."""
@@ -64,7 +65,7 @@ class SpawnPool:
             max_workers=min(self.workers, max(1, len(arguments))),
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start_worker,
-            initargs=(self.threads,),
+            initargs=(self.threads, self.precision),
         )
         try:
             futures = {pool.submit(task, argument): index for index, argument in enumerate(arguments)}
@@ -79,10 +80,10 @@ class SpawnPool:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker(threads: int) -> None:
+def _start_worker(threads: int, precision: Precision) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
-    torch.set_num_threads(threads)
+    set_up(threads, precision)
 
 
 def _end_with_parent() -> None:

@@ -6,6 +6,8 @@ Otherwise a resumed run could take another path through the arithmetic, and "bit
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from datadistill.runtime.device import Precision
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -14,6 +16,7 @@ class Plan:
     Attributes:
         device: Where it runs.
         threads: Arithmetic threads of each process.
+        precision: Of convolutions on CUDA: ``tf32`` or ``float32``.
         workers: Processes for experts and evaluation.
         data_root: Where data sets were found.
         store: Where experts are kept.
@@ -30,6 +33,7 @@ class Plan:
     device: str
     threads: int
     workers: int
+    precision: Precision = "tf32"
     data_root: str
     store: str
     data_checksum: str | None = None

@@ -132,6 +132,9 @@ def _epoch_seconds(session: Session, examples: Examples, training: TrainingRecip
     params = session.network.initial(session.rng.stream("forecast")).to(session.device)
     short = TrainingRecipe(epochs=2 * _TIMED_STEPS, batch_size=training.batch_size, lr=1e-6)
     begun, fastest = time.perf_counter(), float("inf")
-    for _ in fit(session.network, Fitted.start(session.network, params), part, short, session.augment, session.rng):
+    for fitted in fit(
+        session.network, Fitted.start(session.network, params), part, short, session.augment, session.rng
+    ):
+        fitted.loss.item()  # wait for the device before the clock is read
         fastest, begun = min(fastest, time.perf_counter() - begun), time.perf_counter()
     return fastest * len(examples) / few

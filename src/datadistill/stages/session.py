@@ -100,7 +100,8 @@ class Session:
     @property
     def executor(self) -> Executor:
         """What runs experts and evaluation trainings."""
-        return SpawnPool(self.plan.workers, self.plan.threads) if self.plan.workers > 1 else InProcess()
+        plan = self.plan
+        return SpawnPool(plan.workers, plan.threads, plan.precision) if plan.workers > 1 else InProcess()
 
     def build_network(self, name: str) -> FlatNetwork:
         """Return a network by name, for the shape and classes of the data."""
@@ -183,7 +184,7 @@ def open_run(
     plan = load_record(Plan, run.plan) if started else _first_plan(run, config, choose_device(device))
     if data_root is not None:
         plan = replace(plan, data_root=str(_absolute(data_root)))
-    set_up(choose_device(plan.device), plan.threads)
+    set_up(plan.threads, plan.precision)
     session = Session(run, config, plan, reporter or Silent(), memory_limit, data)
     if not started:
         _start(session)
@@ -200,6 +201,7 @@ def _first_plan(run: RunDir, config: RunConfig, device: torch.device) -> Plan:
         device=str(device),
         threads=config.threads or max(1, usable_cores() // config.workers),
         workers=config.workers,
+        precision=config.engine.precision,
         data_root=str(_absolute(Path(os.environ.get("DATADISTILL_DATA", "data")))),
         store=str(_absolute(Path(config.store) if config.store else run.root.parent / "experts")),
     )
