@@ -48,3 +48,19 @@ def test_the_key_is_a_short_folder_name_that_depends_on_the_values_only(recipe):
 
 def test_how_many_there_are_is_not_part_of_it():
     assert "count" not in {field.name for field in fields(ExpertRecipe)}
+
+
+def test_the_key_stays_what_it_was():
+    """Whoever changes this number makes every stored expert of every user be trained again."""
+    recipe = ExpertRecipe(
+        dataset="digits",
+        data_checksum="0" * 32,
+        data_split="fixed",
+        validation=180,
+        preprocess={"name": "none"},
+        network="convnet-3",
+        augment="none",
+        training=TrainingRecipe(epochs=3),
+        seed=0,
+    )
+    assert recipe.key == "29854c7ea8a2a552"
