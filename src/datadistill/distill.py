@@ -1,15 +1,16 @@
 """The only loop over distillation iterations, and the guard that stops a run that has left the rails."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from datadistill.core.errors import DivergenceError, NonFiniteError
+from datadistill.core.errors import DivergenceError, NonFiniteError, NumericalError
 from datadistill.core.randomness import Randomness
 from datadistill.methods import Method, Problem, step
+from datadistill.runtime.metrics import Row
 from datadistill.synthetic.artifact import SyntheticSet
 
 _MAX_STUDENT_LR = 10.0
@@ -26,7 +27,7 @@ class Progress:
 
     def __init__(self, method: Method[Any], problem: Problem, state: Any, iteration: int) -> None:
         self.iteration = iteration
-        self.metrics: list[dict[str, float]] = []
+        self.metrics: list[Row] = []
         self._method, self._problem, self._state = method, problem, state
 
     @property
@@ -83,31 +84,38 @@ def distill(
         waiting.append(step(method, problem, state, rng.at(i)))
         progress = Progress(method, problem, state, i)
         if i % read_every == 0 or i == iterations:
-            progress.metrics = list(_read(waiting, first=i + 1 - len(waiting)))
+            progress.metrics = _read(waiting, first=i + 1 - len(waiting))
             waiting = []
-            check_state(state.tensors(), i)
+            try:
+                for row in progress.metrics:
+                    check_metrics(row)
+                check_state(state.tensors(), i)
+            except NumericalError as error:
+                error.rows = progress.metrics
+                raise
         for observe in observers:
             observe(progress)
     return method.export(problem, state)
 
 
-def _read(waiting: list[dict[str, Tensor]], first: int) -> Iterator[dict[str, float]]:
-    """Yield the numbers of each iteration, all of them read in one copy; refuse those that went wrong."""
+def _read(waiting: list[dict[str, Tensor]], first: int) -> list[Row]:
+    """Return the numbers of each iteration, all of them read in one copy."""
     numbers = iter(torch.stack([value.double() for metrics in waiting for value in metrics.values()]).tolist())
-    for offset, metrics in enumerate(waiting):
-        row = {name: next(numbers) for name in metrics}
-        check_metrics(row, first + offset)
-        yield {"iteration": first + offset, **row}
+    return [
+        {"iteration": first + offset, **{name: next(numbers) for name in metrics}}
+        for offset, metrics in enumerate(waiting)
+    ]
 
 
-def check_metrics(row: dict[str, float], iteration: int) -> None:
-    """Refuse metrics that are not finite or have exploded, with a diagnosis.
+def check_metrics(row: Row) -> None:
+    """Refuse the metrics of an iteration if they are not finite or have exploded, with a diagnosis.
 
     Raises:
         NonFiniteError: If a metric is NaN or infinite.
-        DivergenceError: If the student's step size is above 10 or a loss above 10,000.
+        DivergenceError: If the student's step size is above 10 or the matching loss above 10,000.
     """
-    shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items())
+    iteration = int(row["iteration"])
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "iteration")
     remedy = "try a smaller image_lr or student_lr_lr, or fewer student_steps"
     if not all(map(math.isfinite, row.values())):
         raise NonFiniteError(f"iteration {iteration}: a metric is not finite ({shown}); {remedy}")

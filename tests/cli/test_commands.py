@@ -408,6 +408,7 @@ def test_a_run_that_diverges_is_one_line_and_code_three(call: Call) -> None:
     assert said.code == 3
     assert said.err.splitlines()[-1].startswith("datadistill: iteration ")
     assert "try a smaller image_lr" in said.err
+    assert Path("here/distill/metrics.jsonl").read_text().count("\n") >= 1  # the rows that show it are kept
     assert json.loads(Path("here/status.json").read_text())["stages"]["distill"]["state"] == "failed"
 
 

@@ -66,9 +66,17 @@ class RunError(UsageError):
 
 
 class NumericalError(DatadistillError):
-    """The computation stopped being meaningful; the last good state is on disk."""
+    """The computation stopped being meaningful; the last checkpoint, if there is one, is good.
+
+    Attributes:
+        rows: The metrics that show it, where there are any.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, rows: Iterable[dict[str, float | int]] = ()) -> None:
+        super().__init__(message)
+        self.rows = list(rows)
 
 
 class NonFiniteError(NumericalError):

@@ -4,12 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 from datadistill.config import to_toml
+from datadistill.core.errors import NumericalError
 from datadistill.core.structure import unstructure
 from datadistill.distill import Observer, distill
 from datadistill.evaluate.run import real_examples, step_size
 from datadistill.methods import METHODS, Problem
 from datadistill.runtime.atomic import content_key
-from datadistill.runtime.metrics import cut_back
+from datadistill.runtime.metrics import append_rows, cut_back
 from datadistill.runtime.records import ExpertsUsed, load_record
 from datadistill.stages.experts import open_experts
 from datadistill.stages.observers import Checkpoint, Frames, Log, Probe, read_checkpoint
@@ -51,15 +52,19 @@ def run_distill(session: Session) -> None:
             observers: list[Observer] = [Log(run.metrics, bar), frames]
             observers += [probe] if probe else []
             observers += [Checkpoint(path, config.watch.checkpoint_every, probe, owner)]
-            synthetic = distill(
-                config.method,
-                problem,
-                iterations=config.iterations,
-                rng=session.rng.child("distill"),
-                observers=observers,
-                read_every=config.watch.log_every,
-                resume=resume,
-            )
+            try:
+                synthetic = distill(
+                    config.method,
+                    problem,
+                    iterations=config.iterations,
+                    rng=session.rng.child("distill"),
+                    observers=observers,
+                    read_every=config.watch.log_every,
+                    resume=resume,
+                )
+            except NumericalError as error:
+                append_rows(run.metrics, error.rows)  # so that the curve shows what happened
+                raise
         frames.draw(config.iterations, synthetic)
         save_artifact(run.synthetic, _artifact(session, synthetic, config.iterations))
         if probe is not None and probe.best:
