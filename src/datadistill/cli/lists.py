@@ -1,7 +1,6 @@
 """``methods``, ``recipes``, ``datasets``, ``networks``: what there is."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from datadistill.cli.flags import Flags
 from datadistill.cli.tables import plain_table
 from datadistill.config import load_recipe, recipes
 from datadistill.core.errors import DataError, DataNotFoundError
-from datadistill.data import DATASETS, DatasetEntry
+from datadistill.data import DATASETS, DatasetEntry, default_data_root
 from datadistill.methods import METHODS
 from datadistill.networks import NETWORKS
 
@@ -34,7 +33,7 @@ def list_recipes(*, flags: Flags = Flags()) -> None:
 
 def datasets(*, flags: Flags = Flags()) -> None:
     """List the data sets, and which of them are found below the data root."""
-    root = flags.data_root or Path(os.environ.get("DATADISTILL_DATA", "data"))
+    root = flags.data_root or default_data_root()
     rows = [(name, entry.summary, _found(entry, root), entry.files) for name, entry in DATASETS.items()]
     _show(f"data sets, looked for below {root}", ("data set", "what it is", "found", "files"), rows, flags)
 

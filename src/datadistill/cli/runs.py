@@ -59,36 +59,24 @@ def run(recipe: str | None = None, *, flags: Flags = Flags()) -> None:
 
 def experts(target: Target, *, flags: Flags = Flags()) -> None:
     """Train the experts of a run, or find them in the store."""
-    out, config = _wanted(target, flags)
-    if flags.dry_run:
-        _show_config(out, config)
-        return
-    session = _open(out, config, flags)
-    run_experts(session)
-    _tell(session, flags, experts=session.plan.store)
+    if (session := _stage_session(target, flags)) is not None:
+        run_experts(session)
+        _tell(session, flags, experts=session.plan.store)
 
 
 def distill(target: Target, *, flags: Flags = Flags()) -> None:
     """Distil, from the last checkpoint where there is one."""
-    out, config = _wanted(target, flags)
-    if flags.dry_run:
-        _show_config(out, config)
-        return
-    session = _open(out, config, flags)
-    run_distill(session)
-    _tell(session, flags, synthetic=str(session.run.synthetic))
+    if (session := _stage_session(target, flags)) is not None:
+        run_distill(session)
+        _tell(session, flags, synthetic=str(session.run.synthetic))
 
 
 def evaluate(target: Target, *, flags: Flags = Flags()) -> None:
     """Judge the synthetic set of a run against its baselines."""
-    out, config = _wanted(target, flags)
-    if flags.dry_run:
-        _show_config(out, config)
-        return
-    session = _open(out, config, flags)
-    begun = time.perf_counter()
-    run_evaluate(session)
-    _conclude(finish(session), session, flags, time.perf_counter() - begun)
+    if (session := _stage_session(target, flags)) is not None:
+        begun = time.perf_counter()
+        run_evaluate(session)
+        _conclude(finish(session), session, flags, time.perf_counter() - begun)
 
 
 def report(target: Target, *, flags: Flags = Flags()) -> None:
@@ -115,6 +103,15 @@ def plan(recipe: str | None = None, *, flags: Flags = Flags()) -> None:
         print(json.dumps(expected.as_dict()))
     else:
         show_forecast(Console(), recipe or DEFAULT_RECIPE, expected)
+
+
+def _stage_session(target: Path, flags: Flags) -> Session | None:
+    """Open what a stage works on; with ``--dry-run`` show its configuration instead."""
+    out, config = _wanted(target, flags)
+    if flags.dry_run:
+        _show_config(out, config)
+        return None
+    return _open(out, config, flags)
 
 
 def _wanted(target: Path, flags: Flags) -> tuple[Path, RunConfig | None]:

@@ -6,7 +6,7 @@ networks, no knowledge of methods; nothing a file contains is ever run.
 """
 
 from datadistill.data.base import Constants, DatasetCard, DatasetEntry, RealData, Split
-from datadistill.data.catalogue import ALIASES, DATASETS, load_dataset
+from datadistill.data.catalogue import ALIASES, DATASETS, default_data_root, load_dataset
 from datadistill.data.npz import from_arrays
 from datadistill.data.preprocess import Preprocess, fit_preprocess, load_preprocess
 
@@ -19,6 +19,7 @@ __all__ = [
     "Preprocess",
     "RealData",
     "Split",
+    "default_data_root",
     "fit_preprocess",
     "from_arrays",
     "load_dataset",

@@ -75,6 +75,11 @@ ALIASES: dict[str, str] = {
 """How the systems of the field spell them."""
 
 
+def default_data_root() -> Path:
+    """Return where data sets are looked for when nobody says: ``$DATADISTILL_DATA``, or ``data`` here."""
+    return Path(os.environ.get("DATADISTILL_DATA", "data"))
+
+
 def load_dataset(
     name: str,
     root: Path,

@@ -1,7 +1,7 @@
 """Run many independent tasks: in this process, or in a pool of fresh ones.
 
 A task is a pure function of its arguments that leaves its result in a file or returns it; so any
-executor gives the same results, whatever the number of workers.
+executor gives the same results with the same number of threads per process, whatever the number of workers.
 """
 
 import multiprocessing

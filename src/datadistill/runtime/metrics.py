@@ -15,8 +15,7 @@ def append_rows(path: Path, rows: list[Row]) -> None:
     """Append rows and flush them to the disk. Numbers that are not finite are written as null."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
-        for row in rows:
-            stream.write(json.dumps({k: v if math.isfinite(v) else None for k, v in row.items()}) + "\n")
+        stream.write(_lines(rows))
         stream.flush()
         os.fsync(stream.fileno())
 
@@ -43,6 +42,8 @@ def read_rows(path: Path) -> list[Row]:
 
 def cut_back(path: Path, iteration: int) -> None:
     """Remove all rows after ``iteration``, so that a resumed run does not write them twice."""
-    kept = [row for row in read_rows(path) if row["iteration"] <= iteration]
-    text = "".join(json.dumps({k: v if math.isfinite(v) else None for k, v in row.items()}) + "\n" for row in kept)
-    write_text(path, text)
+    write_text(path, _lines([row for row in read_rows(path) if row["iteration"] <= iteration]))
+
+
+def _lines(rows: list[Row]) -> str:
+    return "".join(json.dumps({k: v if math.isfinite(v) else None for k, v in row.items()}) + "\n" for row in rows)

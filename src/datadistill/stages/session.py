@@ -1,6 +1,5 @@
 """A run that has been opened: its directory, configuration and plan, and what they stand for, loaded when needed."""
 
-import os
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from datadistill.augment import Augment, build_augment
 from datadistill.config import RunConfig, load_recipe, to_toml
 from datadistill.core.errors import RunError
 from datadistill.core.randomness import Randomness
-from datadistill.data import Preprocess, RealData, fit_preprocess, load_dataset
+from datadistill.data import Preprocess, RealData, default_data_root, fit_preprocess, load_dataset
 from datadistill.data.sampling import sample_per_class
 from datadistill.data.split import hold_out
 from datadistill.networks import FlatNetwork, build_network
@@ -202,7 +201,7 @@ def _first_plan(run: RunDir, config: RunConfig, device: torch.device) -> Plan:
         threads=config.threads or max(1, usable_cores() // config.workers),
         workers=config.workers,
         precision=config.engine.precision,
-        data_root=str(_absolute(Path(os.environ.get("DATADISTILL_DATA", "data")))),
+        data_root=str(_absolute(default_data_root())),
         store=str(_absolute(Path(config.store) if config.store else run.root.parent / "experts")),
     )
 
