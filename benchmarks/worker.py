@@ -122,7 +122,7 @@ def main() -> None:
     job = Job(Case(**given["case"]), given["variant"], Path(given["folder"]), device)
     if job.variant != "reference":
         keep_freed_memory()
-        set_up(device, usable_cores())
+        set_up(usable_cores())
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed must not end up among the answers
     worker = Worker(job)
