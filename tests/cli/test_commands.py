@@ -18,6 +18,7 @@ from datadistill.cli.main import main
 from datadistill.config import from_toml, load_recipe, recipes
 from datadistill.core.errors import DataNotFoundError
 from datadistill.data import DATASETS
+from datadistill.evaluate.protocol import PROTOCOLS
 from datadistill.methods import METHODS
 from datadistill.runtime.rundir import RunDir
 from system.tiny_run import RECIPE, TINY, contents, copy_of_finished, finished, flags, flip_byte, set_stage
@@ -144,6 +145,20 @@ def test_a_run_ends_with_a_table_and_the_report(call: Call) -> None:
     assert "run directory" not in said.out
     assert Path("here/report/report.html").is_file()
     assert sorted(path.name for path in Path().iterdir()) == ["experts", "here"]
+
+
+def test_what_was_chosen_on_the_test_set_stands_in_a_table_apart(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROTOCOLS, "upstream-peak", dd.Protocol(networks=2, epochs=3, peak=True, random_draws=0))
+    store = f"store={finished().root.parent}/experts"
+    said = call("run", RECIPE, *flags(store, "protocols=upstream-peak,default", "watch.variant_every=10"))
+    assert said.code == 0
+    tables = re.split(r"^digits, ", said.out, flags=re.MULTILINE)[1:]
+    chosen = [text for text in tables if "best of 2 on the test set" in text]
+    assert chosen == tables[2:]
+    assert "only to be compared with such numbers" in " ".join(chosen[0].split())
+    assert re.search(r"trained on .* best on test ", chosen[0])
+    assert "distilled, last" not in chosen[0]
+    assert [text.count("distilled, last (iteration 20)") for text in tables] == [1, 1, 0]
 
 
 def test_json_is_the_last_line_and_says_it_all(call: Call) -> None:

@@ -135,12 +135,19 @@ def test_names_and_ranges_at_the_top_are_checked_before_anything_runs(top: str, 
         ("[evaluate]\nfallback_lr = -1", "evaluate: lr must be positive"),
         ('[evaluate]\nschedule = "stpe"', "evaluate.schedule: unknown value 'stpe'; did you mean 'step'?"),
         ('[evaluate]\nnetwork = "lennet"', "evaluate.network: unknown network 'lennet'; did you mean 'lenet'?"),
+        ("[evaluate]\npeak = true", "evaluate.peak: 'default' never chooses on the test set; add 'upstream-peak' to"),
+        ('[evaluate]\npeak = true\nsplit = "validation"', "evaluate: peak chooses on the test set, and split is"),
         ("[full]\nnetworks = -1", "full: networks must not be negative, got -1"),
         ("[full.training]\nepochs = 0", "full.training: epochs and batch_size must be at least 1"),
         ("[watch]\ncheckpoint_every = 15", "watch: checkpoint_every (15) must be a multiple of log_every (10)"),
         ("[watch]\nprobe_every = 15", "watch: probe_every (15) must be a multiple of log_every (10)"),
         ("[watch]\nlog_every = 0", "watch: checkpoint_every (50) must be a multiple of log_every (0)"),
-        ("[watch]\nprobe_networks = 0", "watch: probe_every must not be negative, probe_networks and"),
+        ("[watch]\nvariant_every = 15", "watch: variant_every (15) must be a multiple of log_every (10)"),
+        ("[watch]\nvariant_every = -10", "watch: probe_every and variant_every must not be negative"),
+        (
+            "[watch]\nprobe_networks = 0",
+            "watch: probe_every and variant_every must not be negative, probe_networks and",
+        ),
         ("[watch]\nframe_every = 0", "watch: frame_every must be at least 1, got 0"),
         ("[engine]\nkeep_every = 0", "engine: keep_every and micro_batch must be at least 1"),
         ("[engine]\nmicro_batch = 0", "engine: keep_every and micro_batch must be at least 1"),
@@ -168,6 +175,18 @@ def test_ranges_of_the_method_and_the_run_are_checked(change: tuple[str, str], e
 def test_experts_that_are_trained_too_short_are_refused() -> None:
     message = refused(GOOD.replace("max_start_epoch = 1", "max_start_epoch = 9"), "experts.epochs=3")
     assert "experts.epochs is 3, the method needs 9" in message
+
+
+def test_choosing_among_kept_sets_needs_sets_that_are_kept() -> None:
+    peak = 'protocols = ["default", "upstream-peak"]' + GOOD
+    expected = "my.toml: watch.variant_every is 0, and protocol 'upstream-peak' chooses among the sets that it keeps"
+    assert refused(peak) == expected
+    config = from_toml(peak, source="my.toml", settings=("watch.variant_every=20",))
+    assert config.protocol("default") == config.evaluate
+    assert config.protocol("upstream-peak").peak
+    assert list(config.watch.kept(60)) == [20, 40]
+    assert list(config.watch.kept(61)) == [20, 40, 60]
+    assert list(from_toml(GOOD, source="my.toml").watch.kept(60)) == []
 
 
 def test_a_file_that_is_not_toml_is_named_with_the_line() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from datadistill.evaluate.protocol import PROTOCOLS, Evaluation, Protocol, Result
+from datadistill.runtime.atomic import read_json, write_json
 from datadistill.runtime.records import load_record, save_record
 from datadistill.training.schedules import TrainingRecipe
 
@@ -73,9 +74,20 @@ def test_a_record_comes_back_as_it_was(tmp_path):
         network="convnet-3",
         split="test, 30 images",
         results={"synthetic": result((0.5, 0.7)), "random": result((0.1,), (0.2,))},
+        candidates=((100, 0.7), (200, 0.6)),
     )
     save_record(tmp_path / "upstream.json", record)
     assert load_record(Evaluation, tmp_path / "upstream.json") == record
+
+
+def test_a_record_of_the_time_before_the_peak_is_read(tmp_path):
+    record = Evaluation(name="default", protocol=Protocol(), dataset="bars", network="mlp", split="test, 30 images")
+    path = tmp_path / "default.json"
+    save_record(path, record)
+    old = read_json(path)
+    del old["candidates"], old["protocol"]["peak"]
+    write_json(path, {**old, "schema_version": 1})
+    assert load_record(Evaluation, path) == record
 
 
 class TestProtocols:
@@ -95,6 +107,7 @@ class TestProtocols:
         "augment": None,
         "split": "test",
         "random_draws": 5,
+        "peak": False,
     }
 
     def test_default(self):
@@ -103,6 +116,14 @@ class TestProtocols:
     def test_upstream_differs_in_three_things(self):
         changes = {"reset_momentum": True, "extra_epoch": True, "augment": "dsa"}
         assert dataclasses.asdict(PROTOCOLS["upstream"]) == {**self.DEFAULT, **changes}
+
+    def test_upstream_peak_differs_from_upstream_only_in_the_choice(self):
+        upstream = dataclasses.asdict(PROTOCOLS["upstream"])
+        assert dataclasses.asdict(PROTOCOLS["upstream-peak"]) == {**upstream, "peak": True, "random_draws": 0}
+
+    def test_a_choice_on_the_test_set_needs_the_test_set(self):
+        with pytest.raises(ValueError, match="peak chooses on the test set, and split is 'validation'"):
+            Protocol(peak=True, split="validation")
 
     def test_upstream_trains_as_the_published_codes_do(self):
         training = PROTOCOLS["upstream"].training(0.03)

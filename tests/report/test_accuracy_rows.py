@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from datadistill.evaluate.protocol import Evaluation, Protocol, Result
-from datadistill.report import collect, summary_rows, wording
+from datadistill.report import RunSummary, collect, summary_rows, wording
 from datadistill.report.accuracy import chart, key_numbers
+from datadistill.report.peak import peaks
 from report.fake_run import evaluation_of, write_run
 
 
@@ -63,8 +64,32 @@ def test_sentence_of_an_evaluated_run(tmp_path: Path) -> None:
 
 def test_sentence_names_a_protocol_that_is_not_the_default(tmp_path: Path) -> None:
     summary = collect(write_run(tmp_path / "tiny", protocols=("upstream-peak",)))
-    assert wording.sentence(summary).endswith("(protocol upstream-peak).")
-    assert "test set" in chart(summary.evaluations[0]).note
+    assert wording.sentence(summary) == (
+        "10 synthetic images on which a ConvNet-3 reaches 83.2 % on digits (protocol upstream-peak)."
+    )
+
+
+def test_what_was_chosen_on_the_test_set_is_in_no_table_with_what_was_not(tmp_path: Path) -> None:
+    evaluation = evaluation_of("upstream-peak", 1, 10)
+    assert [row.subject for row in summary_rows(evaluation)] == ["Synthetic, last iterate"]
+    drawn = chart(evaluation)
+    assert len(drawn.bars) == len(drawn.rows) == 1 and "as in the table" not in drawn.setting
+    summary = collect(write_run(tmp_path / "tiny", protocols=("upstream-peak", "upstream")))
+    assert summary.headline is not None and summary.headline.name == "upstream"
+    (found,) = peaks(summary)
+    assert [(number.label, number.value) for number in found.numbers] == [
+        ("Synthetic, best on the test set", "85.2 ± 0.8 %"),
+        ("Synthetic, last iterate", "83.2 ± 0.8 %"),
+    ]
+    assert found.numbers[0].note == "Distilled, best of 3 on the test set (iteration 400)"
+    assert found.curve is not None and len(found.curve.marks) == 3
+    assert found.curve.title == "Accuracy of the kept sets on the test set (%)"
+
+
+def test_a_choice_from_one_has_no_curve() -> None:
+    alone = dataclasses.replace(evaluation_of("upstream-peak", 1, 10), candidates=((500, 0.83),))
+    (found,) = peaks(RunSummary(name="tiny", root=Path("tiny"), evaluations=(alone,)))
+    assert found.curve is None
 
 
 def test_sentence_before_the_evaluation(tmp_path: Path) -> None:

@@ -55,9 +55,9 @@ def test_a_complete_page(tmp_path: Path) -> None:
     assert page.headings[0] == 1 and page.headings.count(1) == 1
     assert all(after <= before + 1 for before, after in zip(page.headings, page.headings[1:], strict=False))
     assert len(page.ids) == len(set(page.ids))
-    assert page.ids == ["images", "film", "reel", "accuracy", "curves", "cost", "settings"]
+    assert page.ids == ["images", "film", "reel", "accuracy", "peak", "curves", "cost", "settings"]
     assert page.without_alt == 0
-    assert text.count("<h3>Protocol ") == 3 and text.count('class="bars"') == 3
+    assert text.count("<h3>Protocol ") == 3 and text.count('class="bars"') == 2
     for expected in (
         "Selected on validation images, iteration 400",
         "with uncommitted changes",
@@ -69,6 +69,14 @@ def test_a_complete_page(tmp_path: Path) -> None:
         "8 min 31 s",
     ):
         assert expected in text.replace("<wbr>", "")
+
+
+def test_what_was_chosen_on_the_test_set_has_a_section_of_its_own(tmp_path: Path) -> None:
+    text = write_report(write_run(tmp_path / "tiny", protocols=("default", "upstream-peak"))).read_text()
+    before, section = text.split('<section id="peak">')
+    section, after = section.split("</section>", 1)
+    assert "85.2 ±" in section and "only to be compared with such numbers" in section and "<svg" in section
+    assert "85.2 ±" not in before + after and "83.2 ±" in before
 
 
 def test_needs_nothing_from_outside(tmp_path: Path) -> None:

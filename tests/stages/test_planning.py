@@ -147,6 +147,19 @@ def test_a_forecast_counts_the_bytes_of_the_experts(tmp_path: Path) -> None:
     assert rows[20].what.startswith("20 experts x 1 epochs")
 
 
+def test_a_forecast_counts_every_training_of_every_protocol(tmp_path: Path) -> None:
+    found = foreseen(tmp_path, "protocols=default,upstream-peak", "watch.variant_every=10", "iterations=50")
+    rows = [row.what for row in found.rows if row.stage == "evaluate"]
+    assert rows == ["8 networks x 5 epochs, protocol default", "25 networks x 1001 epochs, protocol upstream-peak"]
+    (distill,) = (row for row in found.rows if row.stage == "distill")
+    assert distill.disk_bytes == 5 * 10 * 64 * 4
+
+
+def test_a_forecast_has_no_full_set_where_nothing_is_compared_with_it(tmp_path: Path) -> None:
+    found = foreseen(tmp_path, "protocols=upstream-peak", "watch.variant_every=10")
+    assert [row.stage for row in found.rows] == ["experts", "distill", "evaluate"]
+
+
 def test_a_forecast_without_the_data_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datadistill.data.catalogue.fetch", _no_network)
     with pytest.raises(DataNotFoundError, match="mnist: missing train-images-idx3-ubyte"):

@@ -4,25 +4,31 @@ from rich import box
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from datadistill.evaluate.protocol import Evaluation
+from datadistill.evaluate.protocol import Result
 from datadistill.pipeline import Outcome
 from datadistill.report.accuracy import ordered
+from datadistill.report.peak import CAVEAT
 from datadistill.stages.forecast import Forecast
 
 _GIB = 2**30
 
 
 def show_outcome(console: Console, outcome: Outcome) -> None:
-    """Print the accuracies of a run and the path of its report."""
-    for evaluation in outcome.evaluations.values():
-        console.print(_accuracies(evaluation))
+    """Print the accuracies of a run, those chosen on the test set in tables apart, and the path of its report."""
+    apart = []
+    for it in outcome.evaluations.values():
+        title = f"{it.dataset}, {it.network}, protocol '{it.name}' ({it.split})"
+        console.print(_accuracies(title, "accuracy", ordered(it)))
+        if "peak" in it.results:
+            apart.append(_accuracies(f"{title}\n{CAVEAT}", "best on test", [it.results["peak"]]))
+    for table in apart:
+        console.print(table)
     console.print(f"report: {outcome.report}", soft_wrap=True, highlight=False)
 
 
-def _accuracies(evaluation: Evaluation) -> Table:
-    title = f"{evaluation.dataset}, {evaluation.network}, protocol '{evaluation.name}' ({evaluation.split})"
-    table = plain_table(title, "trained on", ">images", ">accuracy", ">95 % interval", ">nets")
-    for result in ordered(evaluation):
+def _accuracies(title: str, column: str, results: list[Result]) -> Table:
+    table = plain_table(title, "trained on", ">images", f">{column}", ">95 % interval", ">nets")
+    for result in results:
         low, high = result.interval
         shown = f"{100 * low:.1f} – {100 * high:.1f}" if high > low else "–"
         networks = sum(len(draw) for draw in result.accuracies)

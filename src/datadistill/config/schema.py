@@ -103,6 +103,8 @@ class WatchConfig:
         probe_networks: How many.
         probe_epochs: For how long each.
         frame_every: A picture of the images is kept; absent for about 30 in all.
+        variant_every: The set is kept, as ``distill/variants/iteration_NNNNNN/``; a multiple of ``log_every``, 0 for
+            never.
     """
 
     log_every: int = 10
@@ -111,18 +113,26 @@ class WatchConfig:
     probe_networks: int = 2
     probe_epochs: int = 300
     frame_every: int | None = None
+    variant_every: int = 0
 
     def __post_init__(self) -> None:
         if self.log_every < 1 or self.checkpoint_every < 1 or self.checkpoint_every % self.log_every:
             raise ValueError(
                 f"checkpoint_every ({self.checkpoint_every}) must be a multiple of log_every ({self.log_every})"
             )
-        if self.probe_every and self.probe_every % self.log_every:
-            raise ValueError(f"probe_every ({self.probe_every}) must be a multiple of log_every ({self.log_every})")
-        if self.probe_every < 0 or self.probe_networks < 1 or self.probe_epochs < 1:
-            raise ValueError("probe_every must not be negative, probe_networks and probe_epochs at least 1")
+        for key, every in (("probe_every", self.probe_every), ("variant_every", self.variant_every)):
+            if every % self.log_every:
+                raise ValueError(f"{key} ({every}) must be a multiple of log_every ({self.log_every})")
+        if min(self.probe_every, self.variant_every) < 0 or self.probe_networks < 1 or self.probe_epochs < 1:
+            raise ValueError(
+                "probe_every and variant_every must not be negative, probe_networks and probe_epochs at least 1"
+            )
         if self.frame_every is not None and self.frame_every < 1:
             raise ValueError(f"frame_every must be at least 1, got {self.frame_every}")
+
+    def kept(self, last: int) -> range:
+        """Return the iterations before ``last`` whose set is kept."""
+        return range(self.variant_every, last, self.variant_every) if self.variant_every else range(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +187,7 @@ class RunConfig:
         ipc: Images per class.
         initial: First images: ``real`` or ``noise``.
         iterations: Outer iterations.
-        protocols: Evaluation protocols, by name: ``default``, ``upstream``.
+        protocols: Evaluation protocols, by name: ``default``, ``upstream``, ``upstream-peak``.
         workers: Processes for experts and evaluation; 1 stays in this one.
         threads: Arithmetic threads per process; absent for the cores divided among the workers. Tiny networks
             are faster with one.
@@ -221,8 +231,14 @@ class RunConfig:
             raise ValueError(f"experts.epochs is {trained}, the method needs {needed} (latest start plus span)")
         if not self.protocols or len(set(self.protocols)) < len(self.protocols):
             raise ValueError("protocols must name at least one protocol, and none of them twice")
+        if self.evaluate.peak:
+            raise ValueError("evaluate.peak: 'default' never chooses on the test set; add 'upstream-peak' to protocols")
         for number, name in enumerate(self.protocols):
-            _check(f"protocols[{number}]", lambda known: find(PROTOCOLS, known, "protocol"), name)
+            _check(f"protocols[{number}]", self.protocol, name)
+            if self.protocol(name).peak and not self.watch.variant_every:
+                raise ValueError(
+                    f"watch.variant_every is 0, and protocol '{name}' chooses among the sets that it keeps"
+                )
         for key, network in (("network", self.network), ("evaluate.network", self.evaluate.network)):
             _check(key, canonical_name, network)
         _check("augment", build_augment, self.augment)
@@ -233,6 +249,14 @@ class RunConfig:
     def method_name(self) -> str:
         """Registered name of the method."""
         return next(name for name, entry in METHODS.items() if isinstance(self.method, entry.cls))
+
+    def protocol(self, name: str) -> Protocol:
+        """Return a protocol as this run uses it.
+
+        Raises:
+            UnknownNameError: If there is none of that name.
+        """
+        return self.evaluate if name == "default" else find(PROTOCOLS, name, "protocol")
 
     @property
     def expert_epochs(self) -> int:

@@ -29,6 +29,8 @@ class Protocol:
         augment: Augmentation of the training images; absent means the one the set was distilled with.
         split: Which real images the networks are tested on.
         random_draws: Independent draws of random real images for the baseline.
+        peak: Whether every kept variant is judged on the tested images and the best of them reported: selection on
+            the test set, as most published numbers are.
     """
 
     networks: int = 5
@@ -46,10 +48,13 @@ class Protocol:
     augment: str | None = None
     split: Literal["test", "validation"] = "test"
     random_draws: int = 5
+    peak: bool = False
 
     def __post_init__(self) -> None:
         if self.networks < 1 or self.epochs < 1 or self.batch_size < 1 or self.random_draws < 0:
             raise ValueError("networks, epochs and batch_size must be at least 1, random_draws at least 0")
+        if self.peak and self.split != "test":
+            raise ValueError(f"peak chooses on the test set, and split is '{self.split}'")
         for lr in (self.fallback_lr, self.lr):
             if lr is not None:
                 self.training(lr)  # refuses what is out of range now, not after hours of distillation
@@ -72,6 +77,7 @@ class Protocol:
 PROTOCOLS: dict[str, Protocol] = {
     "default": Protocol(),
     "upstream": Protocol(reset_momentum=True, extra_epoch=True, augment="dsa"),
+    "upstream-peak": Protocol(reset_momentum=True, extra_epoch=True, augment="dsa", peak=True, random_draws=0),
 }
 """Named protocols; a recipe may change single fields."""
 
@@ -81,7 +87,8 @@ class Result:
     """Accuracies of networks trained on one kind of set.
 
     Attributes:
-        subject: ``synthetic`` (last iterate), ``selected`` (best on validation), ``random`` or ``full``.
+        subject: ``synthetic`` (last iterate), ``selected`` (best on validation), ``random``, ``full`` or ``peak``
+            (best on the test set).
         description: In words, for a person.
         images: Images trained on.
         accuracies: ``[draws][networks]``, fractions in [0, 1].
@@ -155,12 +162,14 @@ class Evaluation:
         network: Evaluation network.
         split: Which real images the networks were tested on, and how many.
         results: By subject.
+        candidates: Under a protocol with ``peak``: iteration and mean accuracy of every set the best was chosen from.
     """
 
-    schema_version: ClassVar[int] = 1
+    schema_version: ClassVar[int] = 2  # 1 had no candidates and no peak
     name: str
     protocol: Protocol
     dataset: str
     network: str
     split: str
     results: dict[str, Result] = field(default_factory=dict)
+    candidates: tuple[tuple[int, float], ...] = ()

@@ -9,11 +9,7 @@ from datadistill.report import wording
 from datadistill.report.collect import RunSummary
 
 _ORDER = ("synthetic", "selected", "random", "full")
-_NOTES = {
-    "upstream": "Trains the way the published reference implementations do.",
-    "upstream-peak": "Takes the best epoch on the test set, the way most published numbers were chosen. "
-    "Optimistic; only to be compared with such numbers.",
-}
+_NOTES = {"upstream": "Trains the way the published reference implementations do."}
 
 
 class SummaryRow(NamedTuple):
@@ -85,9 +81,12 @@ COLUMNS = ("Trained on", "Images", "Networks", "Draws", "Mean", "95 % interval",
 
 
 def ordered(evaluation: Evaluation) -> list[Result]:
-    """Return the results as they are read: last iterate, selected, random, full, anything else."""
+    """Return the results as they are read: last iterate, selected, random, full, anything else.
+
+    ``peak`` is not among them: what was chosen on the test set stands apart (:mod:`datadistill.report.peak`).
+    """
     rank = {name: place for place, name in enumerate(_ORDER)}
-    results = evaluation.results.items()
+    results = [item for item in evaluation.results.items() if item[0] != "peak"]
     return [result for _, result in sorted(results, key=lambda item: (rank.get(item[0], len(rank)), item[0]))]
 
 
@@ -188,7 +187,8 @@ def _cells(result: Result) -> tuple[str, ...]:
 def _setting(evaluation: Evaluation) -> str:
     """Return how the networks were trained, in words; the full set is no small set and has its own schedule."""
     protocol: Protocol = evaluation.protocol
-    lr = f"step size {wording.quantity(protocol.lr)}" if protocol.lr is not None else "step size as in the table"
+    learned = "step size of each set" if protocol.peak else "step size as in the table"
+    lr = f"step size {wording.quantity(protocol.lr)}" if protocol.lr is not None else learned
     text = (
         f"{wording.network(evaluation.network)}, {wording.plural(protocol.epochs, 'epoch')}"
         f"{' and one more' if protocol.extra_epoch else ''} of SGD in batches of {protocol.batch_size}, {lr}"

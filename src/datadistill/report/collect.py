@@ -44,7 +44,7 @@ class RunSummary:
         artifact: The synthetic set of the last iteration.
         selected: The iterate that was best on validation images, if it was kept.
         frames: Pictures of the images on their way, by iteration.
-        evaluations: One per protocol, sorted by name, ``default`` first.
+        evaluations: One per protocol, sorted by name, ``default`` first, those that choose on the test set last.
         has_checkpoint: Whether there is a state of the distillation to continue from.
         problems: One line for each file that is there but cannot be used.
     """
@@ -118,7 +118,7 @@ def collect(run: RunDir) -> RunSummary:
         artifact=artifact(run.synthetic),
         selected=artifact(run.variant("selected")),
         frames=_frames(run.frames),
-        evaluations=tuple(sorted(known, key=lambda e: (e.name != "default", e.name))),
+        evaluations=tuple(sorted(known, key=lambda e: (e.protocol.peak, e.name != "default", e.name))),
         has_checkpoint=run.checkpoint.exists(),
         problems=tuple(problems),
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
-from datadistill.report import accuracy, curves, facts, wording
+from datadistill.report import accuracy, curves, facts, peak, wording
 from datadistill.report.collect import RunSummary, collect
 from datadistill.report.film import film
 from datadistill.report.tiles import Gallery, gallery
@@ -28,7 +28,7 @@ def write_report(run: RunDir) -> Path:
 
 def render(summary: RunSummary) -> str:
     """Return the page of one run."""
-    stages, total, peak = facts.costs(summary)
+    stages, total, memory = facts.costs(summary)
     artifact = summary.artifact or summary.selected
     tables = [facts.card(artifact)] if artifact is not None else []
     tables += [facts.provenance(summary.provenance)] if summary.provenance is not None else []
@@ -38,13 +38,15 @@ def render(summary: RunSummary) -> str:
         numbers=accuracy.key_numbers(summary),
         galleries=_galleries(summary),
         film=film(summary),
-        charts=[accuracy.chart(evaluation) for evaluation in summary.evaluations],
+        charts=[accuracy.chart(one) for one in summary.evaluations if not one.protocol.peak],
+        peaks=peak.peaks(summary),
+        caveat=peak.CAVEAT,
         columns=accuracy.COLUMNS,
         curves=curves.curves(summary.rows),
         drawing=curves,
         stages=stages,
         total=total,
-        peak=peak,
+        memory=memory,
         experts=facts.experts(summary),
         origin=tables,
         settings=facts.settings(summary),

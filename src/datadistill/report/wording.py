@@ -13,6 +13,7 @@ _SUBJECTS = {
     "selected": "Synthetic, selected",
     "random": "Random real images",
     "full": "Full training set",
+    "peak": "Synthetic, best on the test set",
 }
 _MANY_CHARACTERS = 400
 

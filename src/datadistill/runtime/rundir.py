@@ -58,9 +58,18 @@ class RunDir:
         """The artifact: the distilled set of the last iteration."""
         return self.distill / "synthetic"
 
+    @property
+    def variants(self) -> Path:
+        """Other artifacts of the same run."""
+        return self.distill / "variants"
+
     def variant(self, name: str) -> Path:
         """Another artifact of the same run, by name: ``selected`` (best on validation), ``averaged``."""
-        return self.distill / "variants" / name
+        return self.variants / name
+
+    def kept(self, iteration: int) -> Path:
+        """The artifact of an iteration on the way, where such sets are kept."""
+        return self.variant(f"iteration_{iteration:06d}")
 
     @property
     def frames(self) -> Path:

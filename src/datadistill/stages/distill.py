@@ -13,7 +13,7 @@ from datadistill.runtime.atomic import content_key
 from datadistill.runtime.metrics import append_rows, cut_back
 from datadistill.runtime.records import ExpertsUsed, load_record
 from datadistill.stages.experts import open_experts
-from datadistill.stages.observers import Checkpoint, Frames, Log, Probe, read_checkpoint
+from datadistill.stages.observers import Checkpoint, Frames, Log, Probe, Variants, read_checkpoint
 from datadistill.stages.planning import decide
 from datadistill.stages.session import Session
 from datadistill.synthetic.artifact import Artifact, Card, SyntheticSet, save_artifact
@@ -51,6 +51,7 @@ def run_distill(session: Session) -> None:
         with session.reporter.bar("distill", config.iterations, resume[0] if resume else 0) as bar:
             observers: list[Observer] = [Log(run.metrics, bar), frames]
             observers += [probe] if probe else []
+            observers += [_variants(session)] if config.watch.variant_every else []
             observers += [Checkpoint(path, config.watch.checkpoint_every, probe, owner)]
             try:
                 synthetic = distill(
@@ -128,6 +129,13 @@ def make_probe(session: Session) -> Probe | None:
         rng=session.rng.child("probe"),
         path=session.run.metrics,
     )
+
+
+def _variants(session: Session) -> Variants:
+    def save(iteration: int, synthetic: SyntheticSet) -> None:
+        save_artifact(session.run.kept(iteration), _artifact(session, synthetic, iteration))
+
+    return Variants(session.config.watch.variant_every, save)
 
 
 def _artifact(session: Session, synthetic: SyntheticSet, iteration: int) -> Artifact:

@@ -3,9 +3,9 @@
 import time
 from pathlib import Path
 
-from datadistill.core.registry import find
 from datadistill.evaluate.baselines import random_real
-from datadistill.evaluate.protocol import PROTOCOLS, Evaluation, Protocol, Result
+from datadistill.evaluate.peak import best_of
+from datadistill.evaluate.protocol import Evaluation, Protocol, Result
 from datadistill.evaluate.run import (
     Known,
     Subject,
@@ -16,11 +16,12 @@ from datadistill.evaluate.run import (
     synthetic_examples,
 )
 from datadistill.experts import ExpertStore, train_experts
+from datadistill.networks import FlatNetwork
 from datadistill.runtime.atomic import content_key, read_json, write_json
-from datadistill.runtime.records import load_record, save_record
+from datadistill.runtime.records import save_record
 from datadistill.stages.experts import full_task
 from datadistill.stages.session import Session
-from datadistill.synthetic.artifact import Card, load_artifact
+from datadistill.synthetic.artifact import Artifact, load_artifact
 from datadistill.training.accuracy import accuracy
 
 
@@ -34,8 +35,7 @@ def run_evaluate(session: Session) -> list[Evaluation]:
     with session.stage("evaluate"):
         records = []
         for name in session.config.protocols:
-            protocol = session.config.evaluate if name == "default" else find(PROTOCOLS, name, "protocol")
-            record = _evaluate(session, name, protocol)
+            record = _evaluate(session, name, session.config.protocol(name))
             save_record(session.run.evaluation(name), record)
             _partial_path(session, name).unlink(missing_ok=True)
             records.append(record)
@@ -45,10 +45,35 @@ def run_evaluate(session: Session) -> list[Evaluation]:
 def _evaluate(session: Session, name: str, protocol: Protocol) -> Evaluation:
     full = _full_result(session, protocol)
     network = session.build_network(protocol.network or session.config.network)
-    subjects = _subjects(session, protocol)
+    distilled = _distilled(session, protocol)
+    found = {result.subject: result for result in _judge(session, name, protocol, network, distilled)}
+    if full is not None:
+        found["full"] = full
+    candidates: dict[int, Result] = {}
+    if protocol.peak:
+        candidates = {artifact.card.iteration: found[subject] for subject, artifact in distilled.items()}
+        others = {subject: result for subject, result in found.items() if subject not in distilled}
+        found = {"synthetic": found["synthetic"], "peak": best_of(candidates), **others}
+    tested = session.data.test if protocol.split == "test" else session.data.validation
+    return Evaluation(
+        name=name,
+        protocol=protocol,
+        dataset=session.data.card.name,
+        network=network.name,
+        split=f"{protocol.split}, {len(tested)} images",
+        results=found,
+        candidates=tuple((iteration, result.mean) for iteration, result in candidates.items()),
+    )
+
+
+def _judge(
+    session: Session, name: str, protocol: Protocol, network: FlatNetwork, distilled: dict[str, Artifact]
+) -> list[Result]:
+    """Return the result of every set; an interrupted evaluation goes on from the trainings it has finished."""
+    subjects = _subjects(session, protocol, distilled)
     path = _partial_path(session, name)
     sets = [content_key([subject.name, subject.description, subject.lr]) for subject in subjects]
-    sets.append(load_record(Card, session.run.synthetic / "card.json").checksum)
+    sets += [artifact.card.checksum for artifact in distilled.values()]
     known = _known(path, sets)
     with session.reporter.bar(f"evaluate ({name})", count_trials(subjects, protocol), len(known)) as bar:
 
@@ -57,7 +82,7 @@ def _evaluate(session: Session, name: str, protocol: Protocol) -> Evaluation:
             write_json(path, {"sets": sets, "scores": known})
             bar.advance(1, f"{key.split('/', maxsplit=1)[0]} {100 * score:.1f} %")
 
-        results = judge(
+        return judge(
             subjects,
             protocol,
             network=network,
@@ -68,18 +93,6 @@ def _evaluate(session: Session, name: str, protocol: Protocol) -> Evaluation:
             known=known,
             finished=finished,
         )
-    found = {result.subject: result for result in results}
-    if full is not None:
-        found["full"] = full
-    tested = session.data.test if protocol.split == "test" else session.data.validation
-    return Evaluation(
-        name=name,
-        protocol=protocol,
-        dataset=session.data.card.name,
-        network=network.name,
-        split=f"{protocol.split}, {len(tested)} images",
-        results=found,
-    )
 
 
 def _known(path: Path, sets: list[str]) -> Known:
@@ -90,24 +103,29 @@ def _known(path: Path, sets: list[str]) -> Known:
     return {key: (score, seconds) for key, (score, seconds) in stored["scores"].items()}
 
 
-def _subjects(session: Session, protocol: Protocol) -> list[Subject]:
-    """Return the last iterate, the selected one where it differs, and random real images."""
-    last = load_artifact(session.run.synthetic)
-    synthetic = last.synthetic.to(session.device)
-    lr = step_size(protocol, synthetic)
-    subjects = [
-        Subject("synthetic", f"distilled, last (iteration {last.card.iteration})", (synthetic_examples(synthetic),), lr)
-    ]
-    folder = session.run.variant("selected")
-    if folder.exists():
-        selected = load_artifact(folder)
-        if selected.card.iteration != last.card.iteration:
-            chosen = selected.synthetic.to(session.device)
-            text = f"distilled, best on validation ({selected.card.iteration})"
-            subjects.append(Subject("selected", text, (synthetic_examples(chosen),), step_size(protocol, chosen)))
+def _distilled(session: Session, protocol: Protocol) -> dict[str, Artifact]:
+    """Return the last iterate by subject, with the kept variants before it or the selected one where it differs."""
+    run = session.run
+    last = load_artifact(run.synthetic)
+    if protocol.peak:
+        folders = [run.kept(iteration) for iteration in session.config.watch.kept(last.card.iteration)]
+        return {**{folder.name: load_artifact(folder) for folder in folders}, "synthetic": last}
+    selected = load_artifact(run.variant("selected")) if run.variant("selected").exists() else last
+    differs = selected.card.iteration != last.card.iteration
+    return {"synthetic": last, **({"selected": selected} if differs else {})}
+
+
+def _subjects(session: Session, protocol: Protocol, distilled: dict[str, Artifact]) -> list[Subject]:
+    """Return the distilled sets and random real images."""
+    words = {"synthetic": "last (iteration {})", "selected": "best on validation ({})"}
+    subjects = []
+    for name, artifact in distilled.items():
+        synthetic = artifact.synthetic.to(session.device)
+        text = "distilled, " + words.get(name, "iteration {}").format(artifact.card.iteration)
+        subjects.append(Subject(name, text, (synthetic_examples(synthetic),), step_size(protocol, synthetic)))
     if protocol.random_draws:
-        rng, ipc = session.rng.child("evaluate"), session.config.ipc
-        draws = protocol.random_draws
+        rng, ipc, draws = session.rng.child("evaluate"), session.config.ipc, protocol.random_draws
+        lr = step_size(protocol, distilled["synthetic"].synthetic)
         subjects.append(random_real(session.data, session.preprocess, ipc=ipc, draws=draws, lr=lr, rng=rng))
     return subjects
 
@@ -115,10 +133,11 @@ def _subjects(session: Session, protocol: Protocol) -> list[Subject]:
 def _full_result(session: Session, protocol: Protocol) -> Result | None:
     """Return the accuracy of networks trained on the full set; they are trained once and kept in the store.
 
-    The test set is read for it, so a protocol that tests on validation images has none.
+    The test set is read for it, so a protocol that tests on validation images has none; nor has one that chooses on
+    the test set, which would not be compared with it fairly.
     """
     count = session.config.full.networks
-    if not count or protocol.split != "test":
+    if not count or protocol.split != "test" or protocol.peak:
         return None
     task = full_task(session, protocol.network or session.config.network)
     train_experts(task, count, session.reporter, session.executor, title="full set (epochs)")

@@ -74,7 +74,7 @@ def _experts(session: Session) -> list[ForecastRow]:
         disk = config.experts.count * (task.recipe.training.epochs_run + 1) * p * _FLOAT
         what = f"{config.experts.count} experts x {task.recipe.training.epochs_run} epochs"
         rows.append(ForecastRow("experts", seconds, 0, disk, what))
-    if config.full.networks:
+    if config.full.networks and not all(config.protocol(name).peak for name in config.protocols):
         task = full_task(session, session.config.evaluate.network or session.config.network)
         seconds = _epoch_seconds(session, task.train, task.recipe.training)
         epochs = config.full.networks * task.recipe.training.epochs_run
@@ -96,17 +96,22 @@ def _distill(session: Session) -> ForecastRow:
         f"(graph stored: {need.stored / 2**30:.2f} GiB)"
     )
     total = seconds * unrolled.steps * config.iterations + _probes(session, problem)
-    return ForecastRow("distill", total, need.adjoint, 0, what)
+    kept = len(config.watch.kept(config.iterations + 1)) * problem.initial_images.nbytes
+    return ForecastRow("distill", total, need.adjoint, kept, what)
 
 
 def _evaluate(session: Session) -> list[ForecastRow]:
-    config, problem = session.config, bare_problem(session)
-    protocol = config.evaluate
-    trainings = protocol.networks * (1 + bool(config.validation and config.watch.probe_every) + protocol.random_draws)
-    training = protocol.training(protocol.lr or protocol.fallback_lr)
-    seconds = _training_seconds(session, problem, training) * trainings
-    what = f"{trainings} networks x {training.epochs_run} epochs per protocol, {len(config.protocols)} protocol(s)"
-    return [ForecastRow("evaluate", seconds * len(config.protocols), 0, 0, what)]
+    config, problem, rows = session.config, bare_problem(session), []
+    for name in config.protocols:
+        protocol = config.protocol(name)
+        selected = bool(config.validation and config.watch.probe_every)
+        others = len(config.watch.kept(config.iterations)) if protocol.peak else selected
+        trainings = protocol.networks * (1 + others + protocol.random_draws)
+        training = protocol.training(protocol.lr or protocol.fallback_lr)
+        seconds = _training_seconds(session, problem, training) * trainings
+        what = f"{trainings} networks x {training.epochs_run} epochs, protocol {name}"
+        rows.append(ForecastRow("evaluate", seconds, 0, 0, what))
+    return rows
 
 
 def _probes(session: Session, problem: Problem) -> float:

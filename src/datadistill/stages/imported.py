@@ -35,6 +35,6 @@ def run_import(session: Session, path: Path) -> None:
         card = make_card(session, iteration=0, method=f"{IMPORTED} {path.name}")
         card = replace(card, label_kind="hard" if hard else "soft")
         save_artifact(session.run.synthetic, Artifact(synthetic, card, session.preprocess))
-        shutil.rmtree(session.run.variant("selected"), ignore_errors=True)
+        shutil.rmtree(session.run.variants, ignore_errors=True)
     session.run.update_stage("experts", state="done")
     session.run.update_stage("evaluate", state="pending")  # whatever was there before

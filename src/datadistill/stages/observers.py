@@ -1,4 +1,4 @@
-"""What looks on while a set is distilled: the log, the probe on validation data, pictures, checkpoints.
+"""What looks on while a set is distilled: the log, the probe on validation data, pictures, variants, checkpoints.
 
 Observers change neither the state nor a random stream, so a run with other observers gives the same set.
 """
@@ -120,6 +120,24 @@ class Frames:
         """Write the picture of one iteration; 0 is before the first."""
         pixels = self.preprocess.to_pixels(synthetic.images)
         save_grid(self.folder / f"iteration_{iteration:06d}.png", pixels, self.columns)
+
+
+@dataclass
+class Variants:
+    """Keeps the set every so often.
+
+    Attributes:
+        every: Iterations between two of them.
+        save: Writes the set of an iteration; what an interrupted start has written is replaced by the same.
+    """
+
+    every: int
+    save: Callable[[int, SyntheticSet], object]
+
+    def __call__(self, progress: Progress) -> None:
+        """Write, if it is time."""
+        if progress.iteration % self.every == 0:
+            self.save(progress.iteration, progress.export())
 
 
 @dataclass
