@@ -4,10 +4,10 @@
 
 PYTHON ?= python
 
-.PHONY: help format check test test-slow test-gpu bench docs
+.PHONY: help format check test test-slow test-gpu bench results docs
 
 help:
-	@echo "make format | check | test | test-slow | test-gpu | bench | docs   [PYTHON=...]"
+	@echo "make format | check | test | test-slow | test-gpu | bench | results | docs   [PYTHON=...]"
 
 format:
 	$(PYTHON) -m ruff format
@@ -32,6 +32,9 @@ bench:
 	$(PYTHON) benchmarks/run.py mtt
 	$(PYTHON) benchmarks/run.py experts
 	$(PYTHON) benchmarks/run.py evaluate
+
+results:
+	$(PYTHON) benchmarks/reproduce.py --document
 
 docs:
 	$(PYTHON) -m zensical build --clean --strict

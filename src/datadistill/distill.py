@@ -1,7 +1,7 @@
 """The only loop over distillation iterations, and the guard that stops a run that has left the rails."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -58,8 +58,9 @@ def distill(
     observers: Sequence[Observer] = (),
     read_every: int = 10,
     resume: tuple[int, dict[str, Tensor]] | None = None,
+    stop: Callable[[int], bool] = lambda done: False,
 ) -> SyntheticSet:
-    """Run ``method`` on ``problem`` and return the synthetic set of the last iteration.
+    """Run ``method`` on ``problem`` and return the synthetic set of the last iteration there was.
 
     Args:
         method: What is run.
@@ -69,6 +70,8 @@ def distill(
         observers: Called in order after every iteration.
         read_every: Metrics are read from the device, and checked, every so many iterations.
         resume: Iterations already behind us, and the tensors of the state then.
+        stop: Asked before every iteration, with the number of those behind us, whether to end here. A run that is
+            to be gone on with ends where its state has been kept and its metrics have been read.
 
     Raises:
         NonFiniteError: If a metric or an image is not finite.
@@ -81,6 +84,8 @@ def distill(
         state.restore(tensors)
     waiting: list[dict[str, Tensor]] = []
     for i in range(done + 1, iterations + 1):
+        if stop(i - 1):
+            break
         waiting.append(step(method, problem, state, rng.at(i)))
         progress = Progress(method, problem, state, i)
         if i % read_every == 0 or i == iterations:

@@ -1,5 +1,7 @@
 """Recipes, TOML and ``--set``: what is wrong is said in one line that names the place, the key and the nearest."""
 
+import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datadistill.config import RunConfig, from_toml, load_recipe, recipes, to_toml
+from datadistill.config import Published, RunConfig, from_toml, load_recipe, recipes, to_toml
 from datadistill.core.errors import ConfigError, UnknownNameError, UsageError
 from datadistill.methods import MTT
 
@@ -314,6 +316,40 @@ def test_any_configuration_comes_back_from_its_toml(
         evaluate=replace(plain.evaluate, lr=lr),
     )
     assert from_toml(to_toml(config), source="again") == config
+
+
+@pytest.fixture
+def plain_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make ``import tomli_w`` fail."""
+    monkeypatch.setitem(sys.modules, "tomli_w", None)
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_both_writers_say_the_same_of_every_recipe(name: str, request: pytest.FixtureRequest) -> None:
+    config = load_recipe(name)
+    one = to_toml(config)
+    request.getfixturevalue("plain_writer")
+    other = to_toml(config)
+    assert tomllib.loads(other) == tomllib.loads(one)
+    assert from_toml(other, source="again") == config
+
+
+@pytest.mark.usefixtures("plain_writer")
+@pytest.mark.parametrize("text", ['"quoted" \\ back', "tab\tline\nreturn\r", "\x00\x1f\x7f", "naïve – 𝛼", "[a] # = ."])
+@pytest.mark.parametrize("lr", [1e-30, 1e16, 0.1, 3.0])
+def test_the_plain_writer_loses_nothing(text: str, lr: float) -> None:
+    plain = from_toml(GOOD, source="my.toml")
+    config = replace(plain, dataset=text, method=replace(plain.method, image_lr=lr), threads=3)
+    assert from_toml(to_toml(config), source="again") == config
+
+
+def test_the_papers_number_is_written_down_and_checked() -> None:
+    table = '[published]\naccuracy = 0.462\nstd = 0.008\nsource = "Table 1 of the paper"'
+    config = from_toml(GOOD + table, source="my.toml")
+    assert config.published == Published(accuracy=0.462, std=0.008, source="Table 1 of the paper")
+    assert from_toml(to_toml(config), source="again").published == config.published
+    assert "fractions in [0, 1], got 46.2" in refused(GOOD + table.replace("0.462", "46.2"))
+    assert "source must say" in refused(GOOD + table.replace("Table 1 of the paper", ""))
 
 
 def test_a_setting_is_the_same_as_the_line_in_the_file() -> None:

@@ -8,6 +8,7 @@ from datadistill.config.schema import (
     EngineConfig,
     ExpertsConfig,
     FullConfig,
+    Published,
     RunConfig,
     WatchConfig,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "EngineConfig",
     "ExpertsConfig",
     "FullConfig",
+    "Published",
     "RunConfig",
     "WatchConfig",
     "apply_settings",

@@ -1,8 +1,11 @@
 """TOML ⇄ RunConfig, strict; recipes by name; ``--set key=value``."""
 
 import dataclasses
+import json
+import re
 import tomllib
 import typing
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -66,11 +69,34 @@ def from_toml(text: str, *, source: str, settings: tuple[str, ...] = ()) -> RunC
 
 def to_toml(config: RunConfig) -> str:
     """Return the complete configuration as TOML; :func:`from_toml` gives it back."""
-    import tomli_w  # writing configurations is the only thing that needs it
-
     data = unstructure(config)
     data["method"] = {config.method_name: data["method"]}
+    try:
+        import tomli_w  # only writing needs it, and where it is missing plain lines do
+    except ImportError:
+        return "\n".join(_lines(data)) + "\n"
     return tomli_w.dumps(data)
+
+
+def _lines(table: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Yield the lines of a TOML table and those below it: strings, numbers, booleans, lists and tables."""
+    inner = {name: value for name, value in table.items() if isinstance(value, Mapping)}
+    yield from (f"{_word(name)} = {_value(value)}" for name, value in table.items() if name not in inner)
+    for name, value in inner.items():
+        below = f"{path}{_word(name)}"
+        yield from ("", f"[{below}]", *_lines(value, f"{below}."))
+
+
+def _word(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _value(key)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # the one that JSON does not escape
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def apply_settings(data: dict[str, Any], settings: tuple[str, ...]) -> None:

@@ -163,6 +163,27 @@ class EngineConfig:
             raise ValueError("keep_every, keep_on_host, micro_batch and compiled are for strategy 'adjoint'")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What a paper reports for the settings of a recipe. Decides nothing, and no key depends on it.
+
+    Attributes:
+        accuracy: Of networks trained on the set, in [0, 1].
+        std: Standard deviation, as the paper gives it.
+        source: Where it stands, in words, and how it was chosen.
+    """
+
+    accuracy: float
+    std: float | None = None
+    source: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.accuracy <= 1 or not 0 <= (self.std or 0) <= 1:
+            raise ValueError(f"accuracy and std are fractions in [0, 1], got {self.accuracy} and {self.std}")
+        if not self.source:
+            raise ValueError("source must say where the number stands")
+
+
 def _check(key: str, build: Callable[[str], object], name: str | None) -> None:
     """Refuse a name that ``build`` cannot use, saying under which key it stands."""
     try:
@@ -198,6 +219,7 @@ class RunConfig:
         full: The full-set baseline.
         watch: What is looked at while distilling.
         engine: How gradients are computed.
+        published: The number of the paper, to be shown beside ours; runs that differ in it alone are equal.
     """
 
     seed: int = 0
@@ -219,6 +241,7 @@ class RunConfig:
     full: FullConfig = field(default_factory=FullConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    published: Published | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if (

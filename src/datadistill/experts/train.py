@@ -8,7 +8,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,9 +50,17 @@ class ExpertTask:
 
 
 def train_experts(
-    task: ExpertTask, count: int, reporter: Reporter, executor: Executor | None = None, title: str = "experts (epochs)"
-) -> None:
-    """Train the experts ``0 … count−1`` that are not there yet, in any order."""
+    task: ExpertTask,
+    count: int,
+    reporter: Reporter,
+    executor: Executor | None = None,
+    title: str = "experts (epochs)",
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train the experts ``0 … count−1`` that are not there yet, in any order, and say whether all are there now.
+
+    ``stop`` is asked after every epoch, among several workers after every expert, whether to leave the rest for later.
+    """
     write_json(task.folder / "recipe.json", unstructure(task.recipe))
     missing = [j for j in range(count) if not sidecar_path(task.folder, j).exists()]
     for index in set(range(count)) - set(missing):  # left behind by a kill after the sidecar was written
@@ -64,10 +72,15 @@ def train_experts(
                 with closing(train_one(task, index)) as losses:  # so that an interrupt here frees its lock at once
                     for loss in losses:
                         bar.advance(1, f"network {index + 1}/{count}  loss {loss:.3f}")
+                        if stop():
+                            return False
         else:
             for position, _ in executor.run(_train_whole, [(task, index) for index in missing]):
                 bar.advance(epochs, f"network {missing[position] + 1}/{count} done")
+                if stop():
+                    break
     write_manifest(task.folder)
+    return all(sidecar_path(task.folder, j).exists() for j in range(count))
 
 
 def _train_whole(job: tuple[ExpertTask, int]) -> None:

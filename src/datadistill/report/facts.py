@@ -12,7 +12,13 @@ from datadistill.runtime.records import Provenance
 from datadistill.synthetic.artifact import Artifact
 
 _HARDWARE = {"memory_gib": "Memory (GiB)"}
-_STATES = {"pending": "not started", "running": "running or interrupted", "done": "done", "failed": "failed"}
+_STATES = {
+    "pending": "not started",
+    "running": "running or interrupted",
+    "done": "done",
+    "failed": "failed",
+    "stopped": "stopped early",
+}
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class Provenance:
     hardware: dict[str, str] = field(default_factory=dict)
 
 
-StageState = Literal["pending", "running", "done", "failed"]
+StageState = Literal["pending", "running", "done", "failed", "stopped"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class StageStatus:
     """State of one stage.
 
     Attributes:
-        state: ``pending``, ``running``, ``done`` or ``failed``.
+        state: ``pending``, ``running``, ``done``, ``failed``, or ``stopped``: ended early, to be gone on with.
         seconds: Time spent working, over all starts that had the chance to write it down.
         peak_bytes: Largest memory of the process up to the end of the stage, or of the device on CUDA.
         resumed_from: What a later start continued from, in words; absent for a run in one go.

@@ -1,9 +1,12 @@
 """Stage ``distill``: run the method, watch it, write the artifact."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from datadistill.config import to_toml
+import torch
+from torch import Tensor
+
 from datadistill.core.errors import NumericalError
 from datadistill.core.structure import unstructure
 from datadistill.distill import Observer, distill
@@ -24,35 +27,43 @@ from datadistill.training.schedules import TrainingRecipe
 _FRAMES = 30
 
 
-def run_distill(session: Session) -> None:
+def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> None:
     """Distil, from the checkpoint where there is one, and write the artifact and the selected variant.
+
+    Args:
+        session: The run.
+        stop: Asked at every checkpoint whether to end there, with the artifact of that iteration. The stage is then
+            ``stopped``; a later call goes on from the checkpoint, and ends in the same files as a run in one go.
 
     Raises:
         NumericalError: If the run left the rails; the last good checkpoint stays on disk.
         CorruptFileError: If the checkpoint or an expert is damaged.
         RunError: If what the method needs has not been trained.
     """
-    with session.stage("distill"):
+    finished = session.run.is_done("distill")
+    with session.stage("distill") as ending:
         config, run = session.config, session.run
+        if not finished:
+            for stage in ("evaluate", "report"):  # what was judged after an early stop is another set
+                run.update_stage(stage, state="pending", seconds=0.0)
         problem = make_problem(session)
         probe = make_probe(session)
         path = run.checkpoint / "state.safetensors"
-        owner = content_key([to_toml(config), session.plan.data_checksum])
-        resume = None
-        if path.exists():
-            done, state, remembered = read_checkpoint(path, owner)
-            if probe is not None and remembered:
-                probe.restore(remembered)
-            resume = (done, {name: tensor.to(session.device) for name, tensor in state.items()})
-        cut_back(run.metrics, resume[0] if resume else 0)
-        every = config.watch.frame_every or max(1, config.iterations // _FRAMES)
-        frames = Frames(run.frames, every, tidy_columns(config.ipc, session.data.classes), session.preprocess)
+        checkpoint = Checkpoint(path, config.watch.checkpoint_every, probe, _owner(session))
+        resume = _take_up(checkpoint, session.device)
+        cut_back(run.metrics, checkpoint.written)
+        frames = _frames(session)
         frames.draw(0, SyntheticSet(problem.initial_images, problem.initial_targets))
-        with session.reporter.bar("distill", config.iterations, resume[0] if resume else 0) as bar:
-            observers: list[Observer] = [Log(run.metrics, bar), frames]
-            observers += [probe] if probe else []
+
+        def ends(done: int) -> bool:
+            if 0 < done == checkpoint.written and stop():
+                ending.state = "stopped"
+            return ending.state == "stopped"
+
+        with session.reporter.bar("distill", config.iterations, checkpoint.written) as bar:
+            observers: list[Observer] = [Log(run.metrics, bar), frames, *([probe] if probe else [])]
             observers += [_variants(session)] if config.watch.variant_every else []
-            observers += [Checkpoint(path, config.watch.checkpoint_every, probe, owner)]
+            observers += [checkpoint]
             try:
                 synthetic = distill(
                     config.method,
@@ -62,15 +73,45 @@ def run_distill(session: Session) -> None:
                     observers=observers,
                     read_every=config.watch.log_every,
                     resume=resume,
+                    stop=ends,
                 )
             except NumericalError as error:
                 append_rows(run.metrics, error.rows)  # so that the curve shows what happened
                 raise
-        frames.draw(config.iterations, synthetic)
-        save_artifact(run.synthetic, _artifact(session, synthetic, config.iterations))
-        if probe is not None and probe.best:
-            selected = _artifact(session, SyntheticSet(**probe.best), probe.iteration)
-            save_artifact(run.variant("selected"), selected)
+        if ending.state == "done":
+            frames.draw(config.iterations, synthetic)
+        reached = config.iterations if ending.state == "done" else checkpoint.written
+        _save(session, synthetic, reached, probe)
+
+
+def _save(session: Session, synthetic: SyntheticSet, iteration: int, probe: Probe | None) -> None:
+    """Write the artifact, and the set that did best on validation images."""
+    save_artifact(session.run.synthetic, _artifact(session, synthetic, iteration))
+    if probe is not None and probe.best:
+        selected = _artifact(session, SyntheticSet(**probe.best), probe.iteration)
+        save_artifact(session.run.variant("selected"), selected)
+
+
+def _frames(session: Session) -> Frames:
+    config = session.config
+    every = config.watch.frame_every or max(1, config.iterations // _FRAMES)
+    return Frames(session.run.frames, every, tidy_columns(config.ipc, session.data.classes), session.preprocess)
+
+
+def _owner(session: Session) -> str:
+    """Return the key of what a checkpoint belongs to: every setting that could lead elsewhere, and the data."""
+    config = replace(session.config, published=None)
+    return content_key([config.method_name, unstructure(config), session.plan.data_checksum])
+
+
+def _take_up(checkpoint: Checkpoint, device: torch.device) -> tuple[int, dict[str, Tensor]] | None:
+    """Return where the checkpoint on disk goes on, and restore what its probe remembers; none where there is none."""
+    if not checkpoint.path.exists():
+        return None
+    checkpoint.written, state, remembered = read_checkpoint(checkpoint.path, checkpoint.owner)
+    if checkpoint.probe is not None and remembered:
+        checkpoint.probe.restore(remembered)
+    return checkpoint.written, {name: tensor.to(device) for name, tensor in state.items()}
 
 
 def plan_distill(session: Session) -> None:

@@ -1,5 +1,6 @@
 """Stage ``experts``: train what the method needs on real data, or find it in the store."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +15,12 @@ from datadistill.training.fit import Examples
 from datadistill.training.schedules import TrainingRecipe
 
 
-def run_experts(session: Session) -> None:
+def run_experts(session: Session, stop: Callable[[], bool] = lambda: False) -> None:
     """Train the experts that are missing; those that are there are used as they are.
+
+    Args:
+        session: The run.
+        stop: Asked between epochs whether to leave the rest for a later call.
 
     Raises:
         CorruptFileError: If a stored expert is damaged.
@@ -24,11 +29,13 @@ def run_experts(session: Session) -> None:
     if "experts" not in session.config.method.needs:
         session.run.update_stage("experts", state="done")
         return
-    with session.stage("experts"):
+    with session.stage("experts") as ending:
         task = expert_task(session)
         count = session.config.experts.count
-        train_experts(task, count, session.reporter, session.executor)
-        _record(session, ExpertStore.open(task.folder, count, session.device))
+        if train_experts(task, count, session.reporter, session.executor, stop=stop):
+            _record(session, ExpertStore.open(task.folder, count, session.device))
+        else:
+            ending.state = "stopped"
 
 
 def open_experts(session: Session) -> ExpertStore:

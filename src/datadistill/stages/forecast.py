@@ -10,6 +10,7 @@ from datadistill.config import RunConfig
 from datadistill.core.structure import unstructure
 from datadistill.evaluate.run import synthetic_examples
 from datadistill.methods import Problem, Unrolled
+from datadistill.networks import FlatNetwork
 from datadistill.stages.distill import bare_problem
 from datadistill.stages.experts import expert_task, full_task
 from datadistill.stages.planning import decide, estimate, seconds_per_step
@@ -70,13 +71,13 @@ def _experts(session: Session) -> list[ForecastRow]:
     if "experts" in config.method.needs:
         task = expert_task(session)
         epochs = config.experts.count * task.recipe.training.epochs_run
-        seconds = _epoch_seconds(session, task.train, task.recipe.training) * epochs
+        seconds = epoch_seconds(session, task.network, task.train, task.recipe.training) * epochs
         disk = config.experts.count * (task.recipe.training.epochs_run + 1) * p * _FLOAT
         what = f"{config.experts.count} experts x {task.recipe.training.epochs_run} epochs"
         rows.append(ForecastRow("experts", seconds, 0, disk, what))
     if config.full.networks and not all(config.protocol(name).peak for name in config.protocols):
         task = full_task(session, session.config.evaluate.network or session.config.network)
-        seconds = _epoch_seconds(session, task.train, task.recipe.training)
+        seconds = epoch_seconds(session, task.network, task.train, task.recipe.training)
         epochs = config.full.networks * task.recipe.training.epochs_run
         disk = config.full.networks * p * _FLOAT
         what = f"{config.full.networks} x {task.recipe.training.epochs_run} epochs, once per data set and network"
@@ -126,20 +127,18 @@ def _probes(session: Session, problem: Problem) -> float:
 def _training_seconds(session: Session, problem: Problem, training: TrainingRecipe) -> float:
     """Return the time of one evaluation training."""
     examples = synthetic_examples(SyntheticSet(problem.initial_images, problem.initial_targets))
-    return _epoch_seconds(session, examples, training) * training.epochs_run
+    return epoch_seconds(session, session.network, examples, training) * training.epochs_run
 
 
-def _epoch_seconds(session: Session, examples: Examples, training: TrainingRecipe) -> float:
-    """Return the time of one epoch, from a few steps on as many images as they need."""
+def epoch_seconds(session: Session, network: FlatNetwork, examples: Examples, training: TrainingRecipe) -> float:
+    """Return the time of one epoch of a network, from a few steps on as many images as they need."""
     size = min(training.batch_size, len(examples))
     few = min(len(examples), size * _TIMED_STEPS)
     part = Examples(examples.images[:few], examples.targets[:few], examples.prepare)
-    params = session.network.initial(session.rng.stream("forecast")).to(session.device)
+    params = network.initial(session.rng.stream("forecast")).to(session.device)
     short = TrainingRecipe(epochs=2 * _TIMED_STEPS, batch_size=training.batch_size, lr=1e-6)
     begun, fastest = time.perf_counter(), float("inf")
-    for fitted in fit(
-        session.network, Fitted.start(session.network, params), part, short, session.augment, session.rng
-    ):
+    for fitted in fit(network, Fitted.start(network, params), part, short, session.augment, session.rng):
         fitted.loss.item()  # wait for the device before the clock is read
         fastest, begun = min(fastest, time.perf_counter() - begun), time.perf_counter()
     return fastest * len(examples) / few

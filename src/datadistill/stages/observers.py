@@ -151,12 +151,14 @@ class Checkpoint:
         every: Iterations between two checkpoints.
         probe: Whose memory is kept as well.
         owner: Key of the run, so that the file of another is not taken for one's own.
+        written: Iteration of the latest one.
     """
 
     path: Path
     every: int
     probe: Probe | None = None
     owner: str = ""
+    written: int = 0
 
     def __call__(self, progress: Progress) -> None:
         """Write, if it is time."""
@@ -168,6 +170,7 @@ class Checkpoint:
         if self.probe is not None:
             content |= {f"probe.{name}": tensor for name, tensor in self.probe.tensors().items()}
         write_tensors(self.path, content, {"iteration": str(progress.iteration), "owner": self.owner})
+        self.written = progress.iteration
 
 
 def read_checkpoint(path: Path, owner: str = "") -> tuple[int, dict[str, Tensor], dict[str, Tensor]]:

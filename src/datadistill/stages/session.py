@@ -25,10 +25,19 @@ from datadistill.runtime.executor import Executor, InProcess, SpawnPool
 from datadistill.runtime.plan import Plan
 from datadistill.runtime.progress import Reporter, Silent
 from datadistill.runtime.provenance import collect_provenance
-from datadistill.runtime.records import load_record, save_record
+from datadistill.runtime.records import StageState, load_record, save_record
 from datadistill.runtime.rundir import RunDir
 
 _STAGES = ("experts", "distill", "evaluate", "report")
+_INTERRUPTED = "an interrupted or failed start"
+_RESUMED = {"running": _INTERRUPTED, "failed": _INTERRUPTED, "stopped": "an early stop"}
+
+
+@dataclass
+class Ending:
+    """How a stage ends when nothing goes wrong: ``done``, unless it says ``stopped``."""
+
+    state: StageState = "done"
 
 
 @dataclass
@@ -113,27 +122,28 @@ class Session:
             save_record(self.run.plan, self.plan)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> Iterator[Ending]:
         """Record the state, the time and the memory of a stage; a failure is recorded and goes on its way.
+
+        Yields how it will end, for the stage to change.
 
         Raises:
             RunError: If another process is working on the run.
         """
         with locked(self.run.root / ".lock", wait=False):
             before = self.run.status().stages.get(name)
-            again = before is not None and before.state in ("running", "failed")
             spent = before.seconds if before is not None and before.state != "done" else 0.0
-            resumed = "an interrupted or failed start" if again else None
+            resumed = _RESUMED.get(before.state) if before is not None else None
             self.run.update_stage(name, state="running", resumed_from=resumed, error=None)
-            begun = perf_counter()
+            begun, ending = perf_counter(), Ending()
             try:
-                yield
+                yield ending
             except BaseException as error:
                 line = str(error).splitlines()[0] if str(error) else type(error).__name__
                 self.run.update_stage(name, state="failed", error=line, seconds=_since(begun, spent))
                 raise
             peak = peak_bytes(self.device)
-            self.run.update_stage(name, state="done", error=None, seconds=_since(begun, spent), peak_bytes=peak)
+            self.run.update_stage(name, state=ending.state, seconds=_since(begun, spent), peak_bytes=peak)
 
 
 def _since(begun: float, spent: float) -> float:

@@ -1,0 +1,90 @@
+"""The page and the recipes say what the JSON files say, and nothing else."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks import document
+
+ROOT = Path(__file__).parents[2]
+
+
+def facts(recipe: str = "mtt_a", **changes: Any) -> dict[str, Any]:
+    def result(mean: float, half: float = 0.01) -> dict[str, Any]:
+        return {"mean": mean, "interval": [mean - half, mean + half], "networks": 5, "draws": 1}
+
+    results = {"synthetic": result(0.5), "random": result(0.2), "full": result(0.9, 0.0)}
+    return {
+        "recipe": recipe,
+        "settings": [],
+        "hardware": {"processor": "AMD EPYC", "cores": "2"},
+        "minutes_used": 12.34,
+        "calls": [{"commit": "0123456789", "dirty": True}, {"source": "fedcba9876"}],
+        "experts": {"count": 2, "wanted": 2, "epochs": 3},
+        "iterations": {"done": 1000, "total": 5000},
+        "protocols": {"default": {"results": results}},
+        **changes,
+    }
+
+
+def test_the_committed_files_are_what_the_results_make_of_them() -> None:
+    for path, text in document.generated(ROOT, ROOT / "benchmarks" / "results").items():
+        assert path.read_text(encoding="utf-8") == text, f"{path}: run python benchmarks/reproduce.py --document"
+
+
+def test_without_results_the_page_says_what_is_missing() -> None:
+    text = document.page([], ["mtt_a", "mtt_b"])
+    assert text.endswith("## Not yet run\n\n- `mtt_a`\n- `mtt_b`\n")
+    assert "## Results" not in text
+
+
+def test_a_result_is_a_row() -> None:
+    text = document.page([facts(published={"accuracy": 0.462, "std": 0.008, "source": "MTT, Table 1"})], ["mtt_a"])
+    (row,) = [line for line in text.splitlines() if line.startswith("| `mtt_a`")]
+    assert [cell.strip() for cell in row.strip("|").split("|")] == [
+        "`mtt_a`",
+        "`default`",
+        "50.0 (49.0 – 51.0)",
+        "–",
+        "20.0 (19.0 – 21.0)",
+        "90.0",
+        "46.2 ± 0.8 (MTT, Table 1)",
+        "2 × 3 epochs",
+        "1,000 of 5,000",
+        "12.3",
+        "AMD EPYC, 2 cores",
+        "0123456+, source fedcba9",
+    ]
+    assert "yet run" not in text
+
+
+def test_what_was_chosen_on_the_test_set_stands_apart() -> None:
+    honest = facts()["protocols"]
+    peak = {"mean": 0.6, "interval": [0.59, 0.61], "networks": 5, "draws": 1}
+    judged = {**honest, "upstream-peak": {"results": {**honest["default"]["results"], "peak": peak}}}
+    results, apart = document.page([facts(protocols=judged)], ["mtt_a"]).split("## Chosen on the test set")
+    assert "60.0" not in results
+    assert "60.0 (59.0 – 61.0)" in apart
+    assert "60.0" not in document.ours([facts(protocols=judged)])
+
+
+def test_what_was_begun_is_listed_as_such() -> None:
+    text = document.page([facts(experts={"count": 1, "wanted": 2, "epochs": 3}, protocols={})], ["mtt_a"])
+    assert text.endswith("- `mtt_a` on AMD EPYC, 2 cores: 1 of 2 experts, 1,000 of 5,000 iterations\n")
+
+
+def test_a_recipe_gets_the_run_that_came_furthest(tmp_path: Path) -> None:
+    recipes = tmp_path / document.RECIPES
+    recipes.mkdir(parents=True)
+    (recipes / "mtt_a.toml").write_text("# About.\n# Ours:   not yet run\nipc = 1\n")
+    (recipes / "mtt_b.toml").write_text("# About.\nipc = 1\n")
+    results = tmp_path / "results"
+    results.mkdir()
+    gpu = facts(iterations={"done": 5000, "total": 5000}, hardware={"accelerator": "NVIDIA H200"})
+    changed = facts(iterations={"done": 9000, "total": 9000}, settings=["iterations=9000"])
+    for name, content in (("a--cpu", facts()), ("a--h200", gpu), ("a--other", changed)):
+        (results / f"{name}.json").write_text(json.dumps(content))
+    assert {path.name for path in document.write(tmp_path, results)} == {"reproducing.md", "mtt_a.toml"}
+    line = "# Ours:   50.0 (49.0 – 51.0) % by 5 networks (default), 5,000 iterations, NVIDIA H200."
+    assert (recipes / "mtt_a.toml").read_text().splitlines()[1] == line
+    assert document.write(tmp_path, results) == []
