@@ -60,5 +60,12 @@ CASES = {
 REFERENCES = ("reference", "reference_same_settings")
 """The baseline: as users of the originals run it, and with the process settings of this package."""
 
-OURS = {"mtt": ("adjoint_compiled", "adjoint", "stored"), "experts": ("ours",), "evaluate": ("ours",)}
+OURS = {
+    "mtt": ("stored_compiled", "adjoint_compiled", "adjoint", "stored"),
+    "experts": ("ours_compiled", "ours"),
+    "evaluate": ("ours_compiled", "ours", "ours_side_by_side", "ours_side_by_side_compiled"),
+}
 """Our variants by benchmark; the fastest of them counts."""
+
+FLAT = "adjoint_compiled"
+"""Ours whose memory does not grow with the number of student steps."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import summary
-from benchmarks.cases import CASES, OURS, REFERENCES, Case
+from benchmarks.cases import CASES, FLAT, OURS, REFERENCES, Case
 
 Facts = dict[str, Any]
 _ROOT = Path(__file__).resolve().parents[1]
@@ -126,7 +126,7 @@ def measure(bench: Bench, rounds: int) -> Facts:
 def measure_memory(bench: Bench) -> Facts:
     """Return the peaks of memory with few and with many student steps, ours and the reference's."""
     peaks: dict[str, dict[str, int | None]] = {}
-    for variant in (OURS["mtt"][0], "reference"):
+    for variant in (FLAT, "reference"):
         peaks[variant] = {}
         free, expected = 1, 0
         for steps in _MEMORY_STEPS:

@@ -17,6 +17,8 @@ from benchmarks.cases import Case
 from datadistill.evaluate.protocol import Protocol as EvaluationProtocol
 from datadistill.evaluate.run import Subject, judge
 from datadistill.losses.distance import normalised_distance
+from datadistill.runtime.device import usable_cores
+from datadistill.runtime.executor import InProcess, SideBySide
 from datadistill.synthetic.learnable import LearnableSet, Rates
 from datadistill.training.fit import Examples, Fitted, fit
 from datadistill.training.schedules import TrainingRecipe
@@ -138,7 +140,8 @@ class OurExpert:
         start = Fitted.start(network, network.initial(problem.RNG.stream("expert")).to(job.device))
         recipe = TrainingRecipe(epochs=1_000_000, batch_size=job.case.batch_size)
         examples = Examples(images, labels, problem.preprocess(job.device))
-        self.epochs = fit(network, start, examples, recipe, problem.AUGMENT, problem.RNG)
+        compiled = job.variant.endswith("compiled")
+        self.epochs = fit(network, start, examples, recipe, problem.AUGMENT, problem.RNG, compiled=compiled)
 
     def turn(self, number: int) -> None:
         """Train for one epoch."""
@@ -184,11 +187,14 @@ class OurEvaluation:
         self.network = problem.flat_network(case)
         settings: Facts = {"networks": case.networks, "epochs": case.epochs, "batch_size": case.batch_size}
         self.protocol = EvaluationProtocol(**settings, schedule="constant")
+        self.compiled = job.variant.endswith("compiled")
+        self.executor = SideBySide(usable_cores()) if "side_by_side" in job.variant else InProcess()
 
     def turn(self, number: int) -> None:
         """Train and test every network."""
         rng = problem.RNG.at(number)
-        judge(self.subjects, self.protocol, network=self.network, augment="dsa", test=self.test, rng=rng)
+        settings: Facts = {"network": self.network, "augment": "dsa", "test": self.test, "rng": rng}
+        judge(self.subjects, self.protocol, executor=self.executor, compiled=self.compiled, **settings)
 
 
 def build(job: Job) -> Variant:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
+import jaxtyping
 import pytest
 import torch
 
@@ -15,7 +16,7 @@ from datadistill.evaluate.baselines import random_real
 from datadistill.evaluate.protocol import Protocol
 from datadistill.evaluate.run import Subject, count_trials, judge, run_trial, step_size
 from datadistill.networks import build_network
-from datadistill.runtime.executor import SpawnPool
+from datadistill.runtime.executor import SideBySide, SpawnPool
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.training.accuracy import accuracy
 from datadistill.training.fit import Examples, Fitted, fit
@@ -152,6 +153,22 @@ def test_any_executor_gives_the_same_accuracies(run, workers):
     here, there = run(), run(SpawnPool(workers))
     assert [one.accuracies for one in here] == [other.accuracies for other in there]
     assert len({score for one in here for draw in one.accuracies for score in draw}) > 1
+
+
+@pytest.mark.parametrize("together", [1, 2, 5])
+def test_networks_side_by_side_are_those_one_after_another(run, together):
+    here, there = run(), run(SideBySide(together))
+    assert [one.accuracies for one in here] == [other.accuracies for other in there]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch of itself
+def test_compiled_networks_side_by_side_are_those_one_after_another(run, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # dynamo cannot trace the checks
+    torch._dynamo.reset()
+    here, there = run(compiled=True), run(SideBySide(4), compiled=True)
+    assert [one.accuracies for one in here] == [other.accuracies for other in there]
+    torch._dynamo.reset()
 
 
 def test_training_helps(run, network, test_set):

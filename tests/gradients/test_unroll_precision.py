@@ -33,11 +33,18 @@ def test_both_strategies_are_equally_far_from_float64(case, network):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch of itself
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch hides it
 @pytest.mark.parametrize(
-    ("network", "backend"),
-    [("convnet-1-w4", "aot_eager"), ("convnet-1-w4", "inductor"), ("convnet-1-w4-batchnorm", "aot_eager")],
+    ("network", "backend", "strategy"),
+    [
+        ("convnet-1-w4", "aot_eager", "adjoint"),
+        ("convnet-1-w4", "inductor", "adjoint"),
+        ("convnet-1-w4-batchnorm", "aot_eager", "adjoint"),
+        ("convnet-1-w4", "aot_eager", "stored"),
+        ("convnet-1-w4", "inductor", "stored"),
+    ],
 )
-def test_compiled_equals_eager(case, agree, network, backend, monkeypatch):
+def test_compiled_equals_eager(case, agree, network, backend, strategy, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # dynamo cannot trace the checks
     torch._dynamo.reset()
     compile_as_usual = torch.compile
@@ -49,6 +56,13 @@ def test_compiled_equals_eager(case, agree, network, backend, monkeypatch):
 
     monkeypatch.setattr(torch, "compile", compile_with)
     problem = case(network, images=5, batch_size=3, augment="dsa", rates=4)  # batches of 3 and of 2
-    agree(problem.ours(compiled=True), problem.reference())
-    assert backends == [backend, backend]
+    agree(problem.ours(strategy, compiled=True), problem.reference())
+    assert backends == [backend] * (2 if strategy == "adjoint" else 1)
     torch._dynamo.reset()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("network", ["convnet-1-w4", "convnet-1-w4-batchnorm", "mlp"])
+def test_captured_equals_eager(case, agree, network):
+    problem = case(network, images=5, batch_size=3, augment="dsa", rates=4).on("cuda")  # batches of 3 and of 2
+    agree(problem.ours("adjoint", compiled=True), problem.ours("adjoint"))

@@ -1,6 +1,7 @@
 """Flat networks: equal to their module, pure, and right under every transform the engine uses."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import jaxtyping
@@ -10,6 +11,7 @@ from torch import nn
 from torch.func import grad, vjp, vmap
 from torch.nn import functional as F
 
+from datadistill.core.randomness import Randomness
 from datadistill.networks import BatchNorm, FlatNetwork, build_network
 
 NORMS = ["instance", "batch", "layer", "group", "no"]
@@ -259,3 +261,14 @@ class TestStatistics:
         logits, statistics = network.with_statistics(params, images)
         assert statistics.shape == network.initial_statistics().shape == (0,)
         assert torch.equal(network(params, images, statistics), logits)
+
+
+def test_networks_made_at_the_same_time_are_those_made_one_after_another():
+    network = build_network("convnet-3-w32", (3, 32, 32), 10)
+
+    def weights(number):
+        return network.twin().initial(Randomness(number).stream("initial weights"))
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(weights, range(24)))
+    assert all(torch.equal(found, weights(number)) for number, found in enumerate(together))

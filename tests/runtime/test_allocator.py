@@ -22,12 +22,12 @@ class Library:
 
 
 @pytest.mark.parametrize("answer", [0, 1])
-def test_both_options_are_asked_for_and_the_answer_is_passed_on(monkeypatch: pytest.MonkeyPatch, answer: int) -> None:
+def test_all_options_are_asked_for_and_the_answer_is_passed_on(monkeypatch: pytest.MonkeyPatch, answer: int) -> None:
     library = Library(answer)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     assert keep_freed_memory() == bool(answer)
-    assert len(library.asked) == 2
+    assert len(library.asked) == 3
 
 
 def test_a_c_library_without_the_call_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

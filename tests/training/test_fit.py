@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jaxtyping
 import pytest
 import torch
 
@@ -224,3 +225,36 @@ def test_nothing_in_the_loop_waits_for_the_device():
         list(states)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def trained(network, device="cpu", dtype=torch.float64, **options):
+    """Return the end of a training with a smaller last batch, momentum and weight decay."""
+    recorder = Recorder(n=11, dtype=dtype)
+    start = Fitted.start(network, network.initial(torch.Generator().manual_seed(0)).to(device, dtype))
+    start = replace(start, statistics=start.statistics.to(dtype))
+    examples = Examples(recorder.pixels.to(device), recorder.targets.to(device))
+    recipe = TrainingRecipe(epochs=3, batch_size=4, momentum=0.9, weight_decay=1e-3)
+    *_, end = fit(network, start, examples, recipe, build_augment("dsa"), Randomness(0), **options)
+    return end
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch of itself
+@pytest.mark.parametrize("name", ["convnet-2-w8", "convnet-2-w8-batchnorm", "mlp"])
+def test_compiled_steps_train_as_eager_ones(name, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # dynamo cannot trace the checks
+    torch._dynamo.reset()
+    network = build_network(name, SHAPE, CLASSES)
+    eager, compiled = trained(network), trained(network, compiled=True)
+    for one, other in zip(vars(eager).values(), vars(compiled).values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+    torch._dynamo.reset()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["convnet-2-w8", "convnet-2-w8-batchnorm", "mlp"])
+def test_captured_steps_train_as_eager_ones(name):
+    network = build_network(name, SHAPE, CLASSES)
+    eager, captured = trained(network, "cuda"), trained(network, "cuda", compiled=True)
+    for one, other in zip(vars(eager).values(), vars(captured).values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)

@@ -140,12 +140,13 @@ class EngineConfig:
     """How the arithmetic is done. Changes speed, memory and the last bits, not what is computed.
 
     Attributes:
-        strategy: ``auto`` decides by memory and by the length of the run; the plan records what was decided.
+        strategy: ``auto`` decides by memory; the plan records what was decided.
         keep_every: Student weights are kept at every such step and recomputed in between.
         keep_on_host: Whether they are kept in host memory.
         micro_batch: Images differentiated at once within a step; absent for all.
         precision: Of convolutions on CUDA: ``tf32``, or ``float32``, which is slower. On the CPU all is float32.
-        compiled: ``auto`` compiles where a compiler is present and the run is long enough to repay it.
+        compiled: ``auto`` compiles student steps, and those of ordinary training, where a compiler is present and
+            there is work enough to repay it.
     """
 
     strategy: Literal["auto", "adjoint", "stored"] = "auto"
@@ -158,9 +159,8 @@ class EngineConfig:
     def __post_init__(self) -> None:
         if self.keep_every < 1 or (self.micro_batch is not None and self.micro_batch < 1):
             raise ValueError("keep_every and micro_batch must be at least 1")
-        changed = self.keep_every > 1 or self.keep_on_host or self.micro_batch is not None or self.compiled == "yes"
-        if self.strategy == "stored" and changed:
-            raise ValueError("keep_every, keep_on_host, micro_batch and compiled are for strategy 'adjoint'")
+        if self.strategy == "stored" and (self.keep_every > 1 or self.keep_on_host or self.micro_batch is not None):
+            raise ValueError("keep_every, keep_on_host and micro_batch are for strategy 'adjoint'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +210,8 @@ class RunConfig:
         iterations: Outer iterations.
         protocols: Evaluation protocols, by name: ``default``, ``upstream``, ``upstream-peak``.
         workers: Processes for experts and evaluation; 1 stays in this one.
+        side_by_side: Networks evaluated at once in one process, with one arithmetic thread each; absent for one per
+            core, and for 1 with several workers or on a GPU.
         threads: Arithmetic threads per process; absent for the cores divided among the workers. Tiny networks
             are faster with one.
         store: Folder of the experts; absent for ``experts`` beside the run directory.
@@ -233,6 +235,7 @@ class RunConfig:
     iterations: int
     protocols: tuple[str, ...] = ("default",)
     workers: int = 1
+    side_by_side: int | None = None
     threads: int | None = None
     store: str | None = None
     method: Any
@@ -244,11 +247,13 @@ class RunConfig:
     published: Published | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if (
-            min(self.ipc, self.iterations, self.workers, 1 if self.threads is None else self.threads) < 1
-            or self.validation < 0
-        ):
-            raise ValueError("ipc, iterations, workers and threads must be at least 1, validation not negative")
+        counts = (self.ipc, self.iterations, self.workers, self.side_by_side, self.threads)
+        if min(count for count in counts if count is not None) < 1 or self.validation < 0:
+            raise ValueError(
+                "ipc, iterations, workers, side_by_side and threads must be at least 1, validation not negative"
+            )
+        if self.workers > 1 and (self.side_by_side or 1) > 1:
+            raise ValueError("either workers or side_by_side can be above 1, not both")
         needed, trained = self.method.expert_epochs_needed, self.experts.epochs
         if trained is not None and trained < needed:
             raise ValueError(f"experts.epochs is {trained}, the method needs {needed} (latest start plus span)")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from datadistill.augment import build_augment
@@ -11,7 +11,7 @@ from datadistill.core.randomness import Randomness
 from datadistill.data import Preprocess, RealData
 from datadistill.evaluate.protocol import Protocol, Result
 from datadistill.networks import FlatNetwork
-from datadistill.runtime.executor import Executor, InProcess
+from datadistill.runtime.executor import Executor, InProcess, check_cancelled
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.training.accuracy import accuracy
 from datadistill.training.fit import Examples, Fitted, fit
@@ -48,17 +48,20 @@ class Trial:
     training: TrainingRecipe
     augment: str
     rng: Randomness
+    compiled: bool = False
 
 
 def run_trial(trial: Trial) -> tuple[float, float]:
     """Return the test accuracy of a fresh network trained on the trial's set, and the seconds it took."""
     begun = time.perf_counter()
-    params = trial.network.initial(trial.rng.stream("initial weights")).to(trial.train.images.device)
-    state = Fitted.start(trial.network, params)
+    network = trial.network.twin()  # another thread may be at the same one
+    params = network.initial(trial.rng.stream("initial weights")).to(trial.train.images.device)
+    state = Fitted.start(network, params)
     augment = build_augment(trial.augment)
-    for fitted in fit(trial.network, state, trial.train, trial.training, augment, trial.rng):
+    for fitted in fit(network, state, trial.train, trial.training, augment, trial.rng, compiled=trial.compiled):
+        check_cancelled()
         state = fitted
-    score = accuracy(trial.network, state.params, state.statistics, trial.test)
+    score = accuracy(network, state.params, state.statistics, trial.test)
     return score, time.perf_counter() - begun
 
 
@@ -101,6 +104,7 @@ def judge(
     test: Examples,
     rng: Randomness,
     executor: Executor | None = None,
+    compiled: bool = False,
     known: Known | None = None,
     finished: Callable[[str, float, float], None] = lambda key, score, seconds: None,
 ) -> list[Result]:
@@ -116,12 +120,15 @@ def judge(
         test: Real images with class indices.
         rng: Network ``j`` draws from ``rng.child("network", j)``.
         executor: Runs the trainings.
+        compiled: Whether training steps are compiled.
         known: Trainings that are already done.
         finished: Called after each training with its key, accuracy and seconds.
     """
     scores = dict(known or {})
     trials = {
-        key: trial for key, trial in _trials(subjects, protocol, network, augment, test, rng) if key not in scores
+        key: replace(trial, compiled=compiled)
+        for key, trial in _trials(subjects, protocol, network, augment, test, rng)
+        if key not in scores
     }
     keys = list(trials)
     for position, (score, seconds) in (executor or InProcess()).run(run_trial, [trials[key] for key in keys]):

@@ -40,6 +40,7 @@ class ExpertTask:
         network: The expert network.
         train: Training images and class indices.
         validation: Held-out images; may be empty.
+        compiled: Whether training steps are compiled.
     """
 
     recipe: ExpertRecipe
@@ -47,6 +48,7 @@ class ExpertTask:
     network: FlatNetwork
     train: Examples
     validation: Examples
+    compiled: bool = False
 
 
 def train_experts(
@@ -108,7 +110,8 @@ def train_one(task: ExpertTask, index: int) -> Generator[float, None, None]:
         state, losses, before = _take_up(task, partial, rng)
         yield from losses
         augment = build_augment(task.recipe.augment)
-        for fitted in fit(task.network, state, task.train, task.recipe.training, augment, rng):
+        training = task.recipe.training
+        for fitted in fit(task.network, state, task.train, training, augment, rng, compiled=task.compiled):
             state = fitted
             losses.append(state.loss.item())
             if not math.isfinite(losses[-1]):

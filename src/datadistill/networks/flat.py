@@ -15,6 +15,7 @@ Which normalisation layers are allowed:
   not functions of their inputs, the last make a recomputed student silently wrong.
 """
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -26,6 +27,9 @@ from datadistill.core.arrays import Images, Logits, Params, Statistics
 from datadistill.networks.checks import refuse_impure
 from datadistill.networks.layers import BatchNorm
 
+_building = threading.Lock()
+"""Held while a factory is called: its draws come from the global generator, which all threads share."""
+
 
 class FlatNetwork:
     """A network without state: ``network(params, images)`` are the logits.
@@ -33,6 +37,9 @@ class FlatNetwork:
     The object holds only the *structure* of a module, no numbers; it is cheap to make, to pickle (if the
     factory can be) and works on any device and in any dtype: those of ``params`` and ``images``. Calls on
     one object from several threads at once are not supported; make one object per thread.
+
+    Attributes:
+        original: Itself, or what it is the twin of: where things that are made once per network are kept.
 
     Args:
         factory: Makes a fresh module, initialised as its author wants. Called once here, on torch's
@@ -51,7 +58,8 @@ class FlatNetwork:
     def __init__(self, factory: Callable[[], nn.Module], *, name: str) -> None:
         self.factory = factory
         self.name = name
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        self.original = self
+        with _building, torch.random.fork_rng(devices=[]), torch.device("meta"):
             module = factory().train()
         refuse_impure(module, name)
         parameters = list(module.parameters())
@@ -61,6 +69,12 @@ class FlatNetwork:
         self._channels = [layer.channels for layer in self._norms for _ in range(2)]
         self._slots = _empty_slots(module, parameters)
         self._module = module
+
+    def twin(self) -> "FlatNetwork":
+        """Return the same network for use by another thread; its ``original`` is the one it was made from."""
+        other = FlatNetwork(self.factory, name=self.name)
+        other.original = self.original
+        return other
 
     @property
     def parameter_count(self) -> int:
@@ -104,7 +118,7 @@ class FlatNetwork:
         ``generator`` for the time of the call and put back afterwards.
         """
         seed = int(torch.randint(2**63 - 1, (), generator=generator, device="cpu"))
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        with _building, torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs as well
             module = self.factory()
         return torch.cat([parameter.detach().flatten() for parameter in module.parameters()]).float()

@@ -8,6 +8,7 @@ batching rules treat the moments as constants. ``F.group_norm`` is right, and wh
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -24,7 +25,7 @@ Pooling = Literal["avg", "max", "none"]
 
 _GROUPS = 4  # of the "group" norm, as in DC's ConvNetGN
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
+    "relu": partial(nn.ReLU, inplace=True),
     "sigmoid": nn.Sigmoid,
     "leakyrelu": nn.LeakyReLU,  # slope 0.01
     "swish": nn.SiLU,
@@ -125,7 +126,11 @@ def build_norm(norm: Norm, shape: tuple[int, int, int]) -> nn.Module:
 
 
 def build_activation(activation: Activation) -> nn.Module:
-    """Return the activation layer of that name; never in place, which second derivatives forbid."""
+    """Return the activation layer of that name; a ReLU works in place.
+
+    Its derivatives need its output alone, and no norm before it needs what it overwrites. The other activations need
+    their input.
+    """
     return _ACTIVATIONS[activation]()
 
 

@@ -1,4 +1,4 @@
-"""Run many independent tasks: in this process, or in a pool of fresh ones.
+"""Run many independent tasks: in this process, among its threads, or in a pool of fresh ones.
 
 A task is a pure function of its arguments that leaves its result in a file or returns it; so any
 executor gives the same results with the same number of threads per process, whatever the number of workers.
@@ -6,12 +6,15 @@ executor gives the same results with the same number of threads per process, wha
 
 import multiprocessing
 import os
+import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import torch
 
 from datadistill.core.errors import RunError
 from datadistill.runtime.allocator import keep_freed_memory
@@ -43,6 +46,75 @@ class InProcess:
         """Yield the results in order."""
         for index, argument in enumerate(arguments):
             yield index, task(argument)
+
+
+class CancelledError(Exception):
+    """A task was given up because another one failed, or the user wants to stop."""
+
+
+_place = threading.local()
+
+
+def check_cancelled() -> None:
+    """Give up the task this thread is at, if nobody waits for it any more. Long tasks call it now and then.
+
+    Raises:
+        CancelledError: If so.
+    """
+    cancelled: threading.Event | None = getattr(_place, "cancelled", None)
+    if cancelled is not None and cancelled.is_set():
+        raise CancelledError
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Runs the tasks in threads of this process, each with one arithmetic thread.
+
+    Small networks do not fill several cores; several of them do. What a task computes does not depend on how many
+    run beside it. Tasks must not share what they change.
+
+    Attributes:
+        tasks: How many run at once, at least 1.
+    """
+
+    tasks: int
+
+    def run(self, task: Callable[[A], B], arguments: Sequence[A]) -> Iterator[tuple[int, B]]:
+        """Yield results as they arrive."""
+        waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for index in range(len(arguments)):
+            waiting.put(index)
+        found: queue.SimpleQueue[tuple[int, Any, BaseException | None]] = queue.SimpleQueue()
+        cancelled = threading.Event()
+
+        def work() -> None:
+            torch.set_num_threads(1)  # of this thread only
+            _place.cancelled = cancelled
+            while not cancelled.is_set():
+                try:
+                    index = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                try:
+                    found.put((index, task(arguments[index]), None))
+                except BaseException as error:  # raised where somebody waits for it
+                    found.put((index, None, error))
+
+        before = torch.get_num_threads()
+        threads = [threading.Thread(target=work) for _ in range(min(self.tasks, len(arguments)))]
+        try:
+            for thread in threads:
+                thread.start()
+            for _ in arguments:
+                index, result, error = found.get()
+                if error is not None:
+                    raise error
+                yield index, result
+        finally:
+            cancelled.set()
+            for thread in threads:
+                thread.join()
+            torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ class Plan:
         threads: Arithmetic threads of each process.
         precision: Of convolutions on CUDA: ``tf32`` or ``float32``.
         workers: Processes for experts and evaluation.
+        side_by_side: Networks trained at once in evaluation, with one arithmetic thread each; 1 for one after
+            another with ``threads``.
         data_root: Where data sets were found.
         store: Where experts are kept.
         data_checksum: Of the data the run was started on; absent until they have been read.
@@ -25,7 +27,8 @@ class Plan:
         keep_every: Student weights are kept at every such step.
         keep_on_host: Whether they are kept in host memory.
         micro_batch: Images differentiated at once within a step.
-        compiled: Whether the student step is compiled.
+        compiled: Whether the student step is compiled, or captured on a GPU.
+        training_compiled: Whether the steps of ordinary training are; absent until it has been decided.
         reason: Why the strategy was chosen, in words.
     """
 
@@ -33,6 +36,7 @@ class Plan:
     device: str
     threads: int
     workers: int
+    side_by_side: int = 1
     precision: Precision = "tf32"
     data_root: str
     store: str
@@ -42,4 +46,5 @@ class Plan:
     keep_on_host: bool = False
     micro_batch: int | None = None
     compiled: bool = False
+    training_compiled: bool | None = None
     reason: str = ""

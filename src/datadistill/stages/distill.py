@@ -13,11 +13,12 @@ from datadistill.distill import Observer, distill
 from datadistill.evaluate.run import real_examples, step_size
 from datadistill.methods import METHODS, Problem
 from datadistill.runtime.atomic import content_key
+from datadistill.runtime.executor import InProcess
 from datadistill.runtime.metrics import append_rows, cut_back
 from datadistill.runtime.records import ExpertsUsed, load_record
 from datadistill.stages.experts import open_experts
 from datadistill.stages.observers import Checkpoint, Frames, Log, Probe, Variants, read_checkpoint
-from datadistill.stages.planning import decide
+from datadistill.stages.planning import decide, training_compiled
 from datadistill.stages.session import Session
 from datadistill.synthetic.artifact import Artifact, Card, SyntheticSet, save_artifact
 from datadistill.synthetic.initial import initial_set
@@ -169,6 +170,8 @@ def make_probe(session: Session) -> Probe | None:
         networks=watch.probe_networks,
         rng=session.rng.child("probe"),
         path=session.run.metrics,
+        executor=session.judges if session.plan.side_by_side > 1 else InProcess(),  # processes take longer to start
+        compiled=training_compiled(session),
     )
 
 

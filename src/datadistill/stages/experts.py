@@ -10,6 +10,7 @@ from datadistill.experts import ExpertRecipe, ExpertStore, ExpertTask, train_exp
 from datadistill.experts.store import trajectory_path
 from datadistill.networks import canonical_name
 from datadistill.runtime.records import ExpertsUsed, load_record, save_record
+from datadistill.stages.planning import training_compiled
 from datadistill.stages.session import Session
 from datadistill.training.fit import Examples
 from datadistill.training.schedules import TrainingRecipe
@@ -107,4 +108,5 @@ def _task(
         network=session.build_network(network),
         train=Examples(data.train.images, data.train.labels, preprocess),
         validation=Examples(data.validation.images, data.validation.labels, preprocess),
+        compiled=training_compiled(session),
     )

@@ -17,6 +17,7 @@ from datadistill.distill import Progress, check_state
 from datadistill.evaluate.run import Trial, run_trial, synthetic_examples
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.atomic import read_tensors, write_tensors
+from datadistill.runtime.executor import Executor, InProcess
 from datadistill.runtime.metrics import append_rows
 from datadistill.runtime.progress import Bar
 from datadistill.synthetic.artifact import SyntheticSet
@@ -55,6 +56,8 @@ class Probe:
         networks: Networks per probe; always the same initial weights.
         rng: Where those come from.
         path: ``metrics.jsonl``.
+        executor: Runs the trainings.
+        compiled: Whether their steps are compiled.
         accuracy: Best so far; NaN before the first probe.
         iteration: When that was.
         best: The set of that iteration.
@@ -68,6 +71,8 @@ class Probe:
     networks: int
     rng: Randomness
     path: Path
+    executor: Executor = field(default_factory=InProcess)
+    compiled: bool = False
     accuracy: float = -1.0
     iteration: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -86,10 +91,19 @@ class Probe:
         """Return the mean validation accuracy of networks trained on ``synthetic``."""
         training, examples = self.training(synthetic), synthetic_examples(synthetic)
         trials = [
-            Trial(self.network, examples, self.validation, training, self.augment, self.rng.child("network", j))
+            Trial(
+                self.network,
+                examples,
+                self.validation,
+                training,
+                self.augment,
+                self.rng.child("network", j),
+                self.compiled,
+            )
             for j in range(self.networks)
         ]
-        return sum(run_trial(trial)[0] for trial in trials) / self.networks
+        scores = {position: score for position, (score, _) in self.executor.run(run_trial, trials)}
+        return sum(scores[position] for position in range(self.networks)) / self.networks
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the best set so far, its score and its iteration."""

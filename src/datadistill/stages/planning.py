@@ -4,8 +4,6 @@ The choice depends on the recipe and the machine, never on a timing: two runs of
 free memory take the same path through the arithmetic and give the same bits.
 """
 
-import os
-import shutil
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +15,7 @@ from datadistill.core.errors import UsageError
 from datadistill.core.randomness import Randomness
 from datadistill.methods import Problem
 from datadistill.networks import FlatNetwork
+from datadistill.runtime.compiler import can_compile
 from datadistill.runtime.device import free_bytes, total_bytes
 from datadistill.stages.session import Session
 from datadistill.unroll import Unroll, draw_steps
@@ -26,11 +25,16 @@ _FLOAT = 4
 _STORED_SHARE = 8
 """The graph is stored when it takes at most this part of the machine's memory: less arithmetic than the adjoint."""
 
+_COMPILED_GRAPH = 0.5
+"""Size of a compiled step's graph beside that of an eager one: what is cheap is computed again (measured: 0.48)."""
+
 _FORWARDS_PER_STEP = 12
 """Operations of a student step and its adjoint, in forward passes."""
 
-_WORTH_COMPILING = 3e14
-"""Operations from which on compiling repays the minute or two that it takes; about an hour on two cores."""
+_FORWARDS_PER_TRAINING_STEP = 3
+
+_WORTH_COMPILING = 1e14
+"""Operations from which on compiling repays the half minute that it takes; about five minutes on two cores."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +114,13 @@ def _decisions(session: Session, problem: Problem) -> dict[str, Any]:
     if unrolled is None:
         raise ValueError("this method does not differentiate through training")
     batch = min(unrolled.batch_size or len(problem.initial_images), len(problem.initial_images))
-    work = _FORWARDS_PER_STEP * forward_operations(problem) * batch * unrolled.steps * session.config.iterations
-    able = session.device.type != "cpu" or shutil.which(os.environ.get("CXX", "g++")) is not None
-    if engine.compiled == "yes" and not able:
-        raise UsageError("engine.compiled is 'yes', and there is no C++ compiler (g++, or $CXX) here")
-    long = able and session.device.type == "cpu" and engine.strategy != "stored" and work >= _WORTH_COMPILING
+    forwards = _FORWARDS_PER_STEP * batch * unrolled.steps * session.config.iterations
+    compiled = _worth_compiling(session, problem.network, forwards)
     changes: dict[str, Any] = {
         "keep_every": engine.keep_every,
         "keep_on_host": engine.keep_on_host,
         "micro_batch": engine.micro_batch,
-        "compiled": long if engine.compiled == "auto" else engine.compiled == "yes",
+        "compiled": compiled,
         "strategy": engine.strategy,
         "reason": "set by the recipe",
     }
@@ -129,7 +130,7 @@ def _decisions(session: Session, problem: Problem) -> dict[str, Any]:
         changes |= _choose(need, session, changes, batch)
         if changes["micro_batch"] is not None and problem.network.statistics_count:
             raise UsageError(f"{problem.network.name} has batch norm, its steps cannot be split; raise --memory-limit")
-    if not able:
+    if engine.compiled == "auto" and not can_compile(session.device):
         changes["reason"] += "; no C++ compiler: eager"
     return changes
 
@@ -138,15 +139,17 @@ def _choose(need: Estimate, session: Session, wanted: dict[str, Any], batch: int
     """Return the strategy, and what else makes the run fit into memory."""
     gib = 2**30
     limit = session.memory_limit or free_bytes(session.device)
-    roomy = need.stored <= min(limit // 2, (session.memory_limit or total_bytes(session.device)) // _STORED_SHARE)
+    stored = int(need.stored * (_COMPILED_GRAPH if wanted["compiled"] and session.device.type == "cpu" else 1))
+    captured = wanted["compiled"] and session.device.type == "cuda"  # the adjoint can be, a stored graph cannot
+    roomy = stored <= min(limit // 2, (session.memory_limit or total_bytes(session.device)) // _STORED_SHARE)
     plain = wanted["micro_batch"] is None and wanted["keep_every"] == 1 and not wanted["keep_on_host"]
-    if roomy and plain and not wanted["compiled"]:
-        return {"strategy": "stored", "reason": f"the stored graph needs only {need.stored / gib:.2f} GiB"}
+    if roomy and plain and not captured:
+        return {"strategy": "stored", "reason": f"the stored graph needs only {stored / gib:.2f} GiB"}
     if need.adjoint <= limit:
-        why = "a long run: the compiled adjoint is faster" if wanted["compiled"] else "as the recipe's engine asks"
-        reason = why if roomy else f"the stored graph needs {need.stored / gib:.1f} GiB of {limit / gib:.1f}"
-        return {"strategy": "adjoint", "reason": reason}
-    reason = f"the stored graph needs {need.stored / gib:.1f} GiB of {limit / gib:.1f}; weights kept on the host"
+        why = f"the stored graph needs {stored / gib:.1f} GiB of {limit / gib:.1f}"
+        why = "whole steps are captured" if roomy and captured else why
+        return {"strategy": "adjoint", "reason": why if captured or not roomy else "as the recipe's engine asks"}
+    reason = f"the stored graph needs {stored / gib:.1f} GiB of {limit / gib:.1f}; weights kept on the host"
     without_weights = need.adjoint - need.weights
     if without_weights <= limit:
         return {"strategy": "adjoint", "keep_on_host": True, "reason": reason}
@@ -158,11 +161,45 @@ def _choose(need: Estimate, session: Session, wanted: dict[str, Any], batch: int
     return {**changes, "reason": f"{reason}, {micro} images at a time"}
 
 
-def forward_operations(problem: Problem) -> int:
+def training_compiled(session: Session) -> bool:
+    """Return whether the steps of ordinary training are compiled: from the plan, or decided now and written there."""
+    if session.plan.training_compiled is None:
+        forwards = _FORWARDS_PER_TRAINING_STEP * _images_trained_on(session)
+        session.change_plan(training_compiled=_worth_compiling(session, session.network, forwards))
+    return bool(session.plan.training_compiled)
+
+
+def _images_trained_on(session: Session) -> int:
+    """Return how many images all networks of a run see in training, those that are in the store already included."""
+    config, real = session.config, len(session.data.train)
+    experts = config.experts.count * config.expert_epochs if "experts" in config.method.needs else 0
+    total = real * (experts + config.full.networks * config.full.training.epochs)
+    for protocol in map(config.protocol, config.protocols):
+        kept = len(config.watch.kept(config.iterations)) if protocol.peak else 1
+        networks = protocol.networks * (1 + kept + protocol.random_draws)
+        total += networks * protocol.epochs * config.ipc * session.data.classes
+    return total
+
+
+def _worth_compiling(session: Session, network: FlatNetwork, forwards: int) -> bool:
+    """Say whether so many forward passes of one image are worth compiling for, if the recipe leaves it open.
+
+    Raises:
+        UsageError: If the recipe wants what this machine cannot do.
+    """
+    wanted, able = session.config.engine.compiled, can_compile(session.device)
+    if wanted == "yes" and not able:
+        raise UsageError("engine.compiled is 'yes', and there is no C++ compiler (g++, or $CXX) here")
+    cheap = session.device.type == "cuda"  # to capture takes no longer than a few steps
+    work = forwards * forward_operations(network, session.data.card.shape)
+    return wanted == "yes" or (wanted == "auto" and able and (cheap or work >= _WORTH_COMPILING))
+
+
+def forward_operations(network: FlatNetwork, shape: tuple[int, int, int]) -> int:
     """Return the operations of one forward pass of one image, a multiplication and an addition counted as two."""
-    params = problem.network.initial(Randomness(0).stream("planning"))
+    params = network.initial(Randomness(0).stream("planning"))
     with FlopCounterMode(display=False) as counter:
-        problem.network(params, torch.zeros(1, *problem.data.card.shape))
+        network(params, torch.zeros(1, *shape))
     return int(counter.get_total_flops())
 
 

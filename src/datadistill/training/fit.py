@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from datadistill.augment import Augment, Draws
@@ -16,6 +15,7 @@ from datadistill.core.arrays import Images, Params, Statistics
 from datadistill.core.randomness import Randomness
 from datadistill.networks import FlatNetwork
 from datadistill.training.schedules import TrainingRecipe
+from datadistill.training.step import TrainingStep
 
 _STEPS_PER_DRAW = 64
 _STATISTICS_MOMENTUM = 0.1  # PyTorch's default weight of the newest batch in running statistics
@@ -77,6 +77,8 @@ def fit(
     recipe: TrainingRecipe,
     augment: Augment,
     rng: Randomness,
+    *,
+    compiled: bool = False,
 ) -> Iterator[Fitted]:
     """Train a network and yield it after every epoch; only the last value stays valid afterwards.
 
@@ -89,7 +91,9 @@ def fit(
         recipe: Epochs, step sizes, momentum.
         augment: Applied to every batch with fresh draws.
         rng: Streams ``order`` and ``augment`` are drawn from it.
+        compiled: Whether steps on whole batches are compiled; a smaller last one is not worth it.
     """
+    eager, whole = TrainingStep(network), TrainingStep(network, compiled)
     n, size = len(examples), min(recipe.batch_size, len(examples))
     steps = -(-n // size)
     epochs_per_draw = max(1, _STEPS_PER_DRAW // steps)
@@ -106,7 +110,11 @@ def fit(
             rows = order[within, step * size : (step + 1) * size]
             drawn = draws[within * steps + step].rows(len(rows))
             images = augment.apply(examples.prepare(examples.images[rows]), drawn)
-            loss = _sgd_step(network, params, statistics, velocity, images, examples.targets[rows], recipe, epoch)
+            step_on = whole if len(rows) == size else eager
+            gradient, (loss, seen) = step_on(params, images, examples.targets[rows])
+            _descend(params, gradient, velocity, recipe, epoch)
+            if len(statistics):
+                statistics.lerp_(seen, _STATISTICS_MOMENTUM)
             total += len(rows) * loss
         yield Fitted(params, statistics, velocity, epoch + 1, total / n)
 
@@ -121,26 +129,10 @@ def _draw(
     return order.to(device), draws.to(device)
 
 
-def _sgd_step(
-    network: FlatNetwork,
-    params: Params,
-    statistics: Statistics,
-    velocity: Params,
-    images: Images,
-    targets: Tensor,
-    recipe: TrainingRecipe,
-    epoch: int,
-) -> Tensor:
-    """Change ``params``, ``statistics`` and ``velocity`` in place by one step; return the loss."""
-    leaf = params.detach().requires_grad_()
-    logits, batch_statistics = network.with_statistics(leaf, images)
-    loss = F.cross_entropy(logits, targets)
-    (gradient,) = torch.autograd.grad(loss, leaf)
+def _descend(params: Params, gradient: Params, velocity: Params, recipe: TrainingRecipe, epoch: int) -> None:
+    """Change ``params`` and ``velocity`` in place by one step of SGD."""
     if recipe.weight_decay:
         gradient.add_(params, alpha=recipe.weight_decay)
     if recipe.momentum:
         gradient = velocity.mul_(recipe.momentum).add_(gradient)
     params.sub_(gradient, alpha=recipe.lr_at(epoch))
-    if len(statistics):
-        statistics.lerp_(batch_statistics.detach(), _STATISTICS_MOMENTUM)
-    return loss.detach()

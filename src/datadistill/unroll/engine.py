@@ -10,8 +10,8 @@ With g_t = ∇_θ ℓ(θ_t, A_t(x), y), step sizes α_t and a scalar L of the pa
                             λ        −= α_t Hλ
 
 Strategy ``adjoint`` runs this; its memory does not grow with the number of steps but for the kept weights.
-Strategy ``stored`` lets autograd keep the whole graph: a quarter less arithmetic, N times the memory. It
-is the plain formulation, the oracle of the tests, and equal to the other in float64.
+Strategy ``stored`` lets autograd keep the whole graph: a quarter less arithmetic, N times the memory. Eager, it
+is the plain formulation, the oracle of the tests; compiled, it is the fastest. All are equal in float64.
 """
 
 from collections.abc import Callable
@@ -87,7 +87,7 @@ class Unroll:
         keep_every: Weights are kept before every such step and recomputed in between; at least 1.
         keep_on_host: Whether they are kept in host memory.
         micro_batch: Images differentiated at once within a step; ``None`` for all.
-        compiled: Whether the step and its adjoint are compiled.
+        compiled: Whether the step and its derivative are compiled.
     """
 
     network: FlatNetwork
@@ -190,8 +190,7 @@ class Unroll:
 
     def _stored_step(self, training: _Training, params: Params, t: int) -> Params:
         x, y = self._augmented(training, training.images, t), training.used(training.targets, t)
-        (g,) = torch.autograd.grad(self.step.loss(params, x, y), params, create_graph=True)
-        return params - training.rates[t] * g
+        return params - training.rates[t] * self.step.differentiable_gradient(params, x, y)
 
     def _find_end(self, training: _Training, nearest: Loss) -> int:
         params, distances = training.start, []

@@ -6,7 +6,8 @@ With the mean cross-entropy ℓ of a batch (x, y) under parameters θ:
     reverse:   g,  Hλ = ∂⟨g, λ⟩/∂θ,  Mλ = ∂⟨g, λ⟩/∂x,  Yλ = ∂⟨g, λ⟩/∂y
 
 Nothing is kept between calls, so that both can be compiled as a whole; a compiled network could not be
-differentiated twice.
+differentiated twice. Strategy ``stored`` needs a gradient whose graph is kept: compiled, that is the gradient with
+one more derivative, which is allowed.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from torch import Tensor
 from datadistill.core.arrays import Images, Params, Targets
 from datadistill.core.errors import UsageError
 from datadistill.networks import FlatNetwork
+from datadistill.runtime.compiler import compile_whole
 
 Reverse = tuple[Params, Params, Images, Targets]
 
@@ -32,7 +34,8 @@ class StudentStep:
         network: The student.
         micro_batch: Images differentiated at once; ``None`` for all. Exact wherever an image's logits do
             not depend on the others, that is without batch norm.
-        compiled: Whether the two functions are compiled. Costs up to a minute once per batch size.
+        compiled: Whether the two functions are compiled, or captured on a GPU. Costs up to a minute once per batch
+            size.
     """
 
     network: FlatNetwork
@@ -56,6 +59,12 @@ class StudentStep:
         assert total is not None
         return total
 
+    def differentiable_gradient(self, params: Params, images: Images, targets: Targets) -> Params:
+        """Return g of the whole batch with its graph."""
+        if self.compiled and not params.is_cuda:  # what is captured carries no graph
+            return self._gradient(params, images, targets)
+        return torch.autograd.grad(self.loss(params, images, targets), params, create_graph=True)[0]
+
     def reverse(self, params: Params, images: Images, targets: Targets, cotangent: Params) -> Reverse:
         """Return g, Hλ, Mλ and Yλ for λ = ``cotangent``, without a graph."""
         parts = [
@@ -77,13 +86,13 @@ class StudentStep:
     @cached_property
     def _gradient(self) -> Callable[..., Params]:
         if self.compiled:
-            return torch.compile(torch.func.grad(self.loss), fullgraph=True, dynamic=False)
+            return compile_whole(torch.func.grad(self.loss), self._eager_gradient)
         return self._eager_gradient
 
     @cached_property
     def _reverse(self) -> Callable[..., Reverse]:
         if self.compiled:
-            return torch.compile(self._functional_reverse, fullgraph=True, dynamic=False)
+            return compile_whole(self._functional_reverse, self._eager_reverse)
         return self._eager_reverse
 
     def _eager_gradient(self, params: Params, images: Images, targets: Targets) -> Params:
