@@ -66,3 +66,13 @@ def test_compiled_equals_eager(case, agree, network, backend, strategy, monkeypa
 def test_captured_equals_eager(case, agree, network):
     problem = case(network, images=5, batch_size=3, augment="dsa", rates=4).on("cuda")  # batches of 3 and of 2
     agree(problem.ours("adjoint", compiled=True), problem.ours("adjoint"))
+
+
+@pytest.mark.parametrize("strategy", ["adjoint", "stored"])
+def test_bfloat16_is_near_and_changes_no_dtype(case, strategy):
+    problem = case("convnet-1-w8", images=5, augment="dsa").single_precision()
+    found, exact = problem.ours(strategy, bf16=True), problem.reference()
+    for name in ("images", "targets", "student_lr", "params", "loss"):
+        assert getattr(found, name).dtype == torch.float32
+    assert not torch.equal(found.images, problem.ours(strategy).images)
+    assert torch.cosine_similarity(found.images.flatten(), exact.images.flatten(), dim=0) > 0.98

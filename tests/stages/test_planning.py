@@ -13,7 +13,7 @@ from datadistill.core.errors import DataNotFoundError, UsageError
 from datadistill.networks import build_network
 from datadistill.runtime.plan import Plan
 from datadistill.runtime.records import load_record
-from datadistill.stages import Session, open_run, run_distill
+from datadistill.stages import Session, open_run, planning, run_distill
 from datadistill.stages.distill import make_problem
 from datadistill.stages.forecast import Forecast, forecast
 from datadistill.stages.planning import estimate
@@ -168,3 +168,47 @@ def test_a_forecast_without_the_data_says_what_is_missing(tmp_path: Path, monkey
 
 def _no_network(*_: object, **__: object) -> None:
     raise DataNotFoundError("no network")
+
+
+def test_bfloat16_is_compared_with_float32_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = copy_of_finished(tmp_path)
+    change_json(run.plan, strategy=None, precision="bf16")
+    run.config.write_text(run.config.read_text().replace('precision = "tf32"', 'precision = "bf16"'))
+    session = open_run(run.root)
+    assert make_problem(session).require_unroll().bf16
+    assert "bf16: cosine 0.9" in session.plan.reason or "bf16: cosine 1.0" in session.plan.reason
+    change_json(run.plan, strategy=None)
+    monkeypatch.setattr(planning, "_AGREEMENT", 1.1)
+    with pytest.raises(UsageError, match=r"engine.precision: bf16 gradients have cosine .*; use tf32"):
+        make_problem(open_run(run.root))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "images", "able", "expected"),
+    [
+        ("auto", 10, True, False),
+        ("auto", 10**12, True, True),
+        ("auto", 10**12, False, False),
+        ("no", 10**12, True, False),
+        ("yes", 10, True, True),
+    ],
+)
+def test_training_is_compiled_where_there_is_work_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str, images: int, able: bool, expected: bool
+) -> None:
+    run = copy_of_finished(tmp_path)
+    change_json(run.plan, training_compiled=None)
+    run.config.write_text(run.config.read_text().replace('compiled = "no"', f'compiled = "{wanted}"'))
+    monkeypatch.setattr(planning, "_images_trained_on", lambda session: images)
+    monkeypatch.setattr(planning, "can_compile", lambda device: able)
+    session = open_run(run.root)
+    assert planning.training_compiled(session) is expected
+    assert load_record(Plan, run.plan).training_compiled is expected
+    monkeypatch.setattr(planning, "_images_trained_on", lambda session: pytest.fail("decided again"))
+    assert planning.training_compiled(open_run(run.root)) is expected
+
+
+def test_images_trained_on_are_counted(tmp_path: Path) -> None:
+    session = open_run(copy_of_finished(tmp_path).root)
+    experts, full, judged = 2 * 1, 1 * 1, 2 * (1 + 1 + 2) * 5
+    assert planning._images_trained_on(session) == len(session.data.train) * (experts + full) + judged * 10

@@ -145,6 +145,8 @@ class EngineConfig:
         keep_on_host: Whether they are kept in host memory.
         micro_batch: Images differentiated at once within a step; absent for all.
         precision: Of convolutions on CUDA: ``tf32``, or ``float32``, which is slower. On the CPU all is float32.
+            ``bf16`` has the student compute in bfloat16, faster where the processor can; its gradient is compared
+            with that of float32 before the run starts.
         compiled: ``auto`` compiles student steps, and those of ordinary training, where a compiler is present and
             there is work enough to repay it.
     """

@@ -39,7 +39,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-Precision = Literal["tf32", "float32"]
+Precision = Literal["tf32", "float32", "bf16"]
 
 
 def set_up(threads: int, precision: Precision = "tf32") -> None:
@@ -49,9 +49,10 @@ def set_up(threads: int, precision: Precision = "tf32") -> None:
         threads: Of the CPU.
         precision: Of convolutions on CUDA: ``tf32`` rounds their inputs to 10 bits of mantissa, ``float32`` does
             not. Matrix products, parameters and distances are float32 in either case, and so is the CPU.
+            ``bf16`` is ``tf32`` here; it is the student steps that compute in bfloat16 besides.
     """
     torch.set_num_threads(threads)
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = precision != "float32"
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True

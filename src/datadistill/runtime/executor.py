@@ -124,7 +124,7 @@ class SpawnPool:
     Attributes:
         workers: Processes at once, at least 1.
         threads: Arithmetic threads of each worker. Fixed, because results depend on it in the last bits.
-        precision: Of convolutions on CUDA.
+        precision: See :func:`~datadistill.runtime.device.set_up`.
     """
 
     workers: int

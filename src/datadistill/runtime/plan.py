@@ -16,10 +16,10 @@ class Plan:
     Attributes:
         device: Where it runs.
         threads: Arithmetic threads of each process.
-        precision: Of convolutions on CUDA: ``tf32`` or ``float32``.
+        precision: Of convolutions on CUDA: ``tf32`` or ``float32``; ``bf16``: of student steps anywhere.
         workers: Processes for experts and evaluation.
         side_by_side: Networks trained at once in evaluation, with one arithmetic thread each; 1 for one after
-            another with ``threads``.
+            another with ``threads``; absent until it has been decided.
         data_root: Where data sets were found.
         store: Where experts are kept.
         data_checksum: Of the data the run was started on; absent until they have been read.
@@ -36,7 +36,7 @@ class Plan:
     device: str
     threads: int
     workers: int
-    side_by_side: int = 1
+    side_by_side: int | None = None
     precision: Precision = "tf32"
     data_root: str
     store: str

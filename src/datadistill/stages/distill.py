@@ -18,7 +18,7 @@ from datadistill.runtime.metrics import append_rows, cut_back
 from datadistill.runtime.records import ExpertsUsed, load_record
 from datadistill.stages.experts import open_experts
 from datadistill.stages.observers import Checkpoint, Frames, Log, Probe, Variants, read_checkpoint
-from datadistill.stages.planning import decide, training_compiled
+from datadistill.stages.planning import decide, evaluation_executor, training_compiled
 from datadistill.stages.session import Session
 from datadistill.synthetic.artifact import Artifact, Card, SyntheticSet, save_artifact
 from datadistill.synthetic.initial import initial_set
@@ -170,7 +170,7 @@ def make_probe(session: Session) -> Probe | None:
         networks=watch.probe_networks,
         rng=session.rng.child("probe"),
         path=session.run.metrics,
-        executor=session.judges if session.plan.side_by_side > 1 else InProcess(),  # processes take longer to start
+        executor=evaluation_executor(session) if config.workers == 1 else InProcess(),  # processes take long to start
         compiled=training_compiled(session),
     )
 

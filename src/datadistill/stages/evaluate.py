@@ -20,7 +20,7 @@ from datadistill.networks import FlatNetwork
 from datadistill.runtime.atomic import content_key, read_json, write_json
 from datadistill.runtime.records import save_record
 from datadistill.stages.experts import full_task
-from datadistill.stages.planning import training_compiled
+from datadistill.stages.planning import evaluation_executor, training_compiled
 from datadistill.stages.session import Session
 from datadistill.synthetic.artifact import Artifact, load_artifact
 from datadistill.training.accuracy import accuracy
@@ -90,7 +90,7 @@ def _judge(
             augment=session.config.augment,
             test=real_examples(session.data, session.preprocess, protocol.split),
             rng=session.rng.child("evaluate", name),
-            executor=session.judges,
+            executor=evaluation_executor(session),
             compiled=training_compiled(session),
             known=known,
             finished=finished,

@@ -5,22 +5,29 @@ free memory take the same path through the arithmetic and give the same bits.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from datadistill.core.arrays import Params, Scalar
 from datadistill.core.errors import UsageError
 from datadistill.core.randomness import Randomness
 from datadistill.methods import Problem
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.compiler import can_compile
-from datadistill.runtime.device import free_bytes, total_bytes
+from datadistill.runtime.device import free_bytes, total_bytes, usable_cores
+from datadistill.runtime.executor import Executor, SideBySide
 from datadistill.stages.session import Session
-from datadistill.unroll import Unroll, draw_steps
+from datadistill.unroll import Gradients, Unroll, draw_steps
 
 _TIMED_STEPS = 3
+_COMPARED_STEPS = 5
+_AGREEMENT = 0.9
+"""Cosine to the float32 gradient below which bfloat16 is refused."""
+
 _FLOAT = 4
 _STORED_SHARE = 8
 """The graph is stored when it takes at most this part of the machine's memory: less arithmetic than the adjoint."""
@@ -91,7 +98,10 @@ def decide(session: Session, problem: Problem) -> Unroll:
         ValueError: If the method does not differentiate through training.
     """
     if session.plan.strategy is None:
-        session.change_plan(**_decisions(session, problem))
+        decisions = _decisions(session, problem)
+        if session.plan.precision == "bf16":
+            decisions["reason"] += f"; bf16: cosine {_agreement(problem):.4f} to float32"
+        session.change_plan(**decisions)
     return make_unroll(session, problem)
 
 
@@ -106,7 +116,31 @@ def make_unroll(session: Session, problem: Problem) -> Unroll:
         keep_on_host=plan.keep_on_host,
         micro_batch=plan.micro_batch,
         compiled=plan.compiled,
+        bf16=plan.precision == "bf16",
     )
+
+
+def _agreement(problem: Problem) -> float:
+    """Return the cosine between the gradients of a short training in bfloat16 and in float32, by the images.
+
+    Raises:
+        UsageError: If they point in different directions.
+    """
+    start = problem.network.initial(Randomness(0).stream("planning")).to(problem.device)
+
+    def moved(end: Params) -> Scalar:
+        return (end - start).square().sum()
+
+    found = []
+    for bf16 in (False, True):
+        engine = Unroll(problem.network, problem.augment, bf16=bf16)
+        found.append(_short_training(engine, problem, None, _COMPARED_STEPS, start, moved).images.flatten())
+    cosine = torch.cosine_similarity(found[0], found[1], dim=0).item()
+    if not cosine >= _AGREEMENT:
+        raise UsageError(
+            f"engine.precision: bf16 gradients have cosine {cosine:.3f} to those of float32 here; use tf32"
+        )
+    return cosine
 
 
 def _decisions(session: Session, problem: Problem) -> dict[str, Any]:
@@ -161,6 +195,26 @@ def _choose(need: Estimate, session: Session, wanted: dict[str, Any], batch: int
     return {**changes, "reason": f"{reason}, {micro} images at a time"}
 
 
+def evaluation_executor(session: Session) -> Executor:
+    """Return what trains evaluation networks: how many at once is in the plan, or decided now and written there."""
+    if session.plan.side_by_side is None:
+        wanted = session.config.side_by_side
+        session.change_plan(side_by_side=_side_by_side(session) if wanted is None else wanted)
+    together = session.plan.side_by_side or 1
+    return SideBySide(together) if together > 1 else session.executor
+
+
+def _side_by_side(session: Session) -> int:
+    """Return one network per core, as far as memory goes, where neither processes nor a GPU do the work."""
+    if session.device.type != "cpu" or session.config.workers > 1:
+        return 1
+    shape, classes = session.data.card.shape, session.data.classes
+    images = session.config.ipc * classes
+    batch = max(min(session.config.protocol(name).batch_size, images) for name in session.config.protocols)
+    each = estimate(session.network, shape, classes, batch=batch, steps=1).step  # ordinary steps need less
+    return max(1, min(usable_cores(), total_bytes(session.device) // 2 // each))
+
+
 def training_compiled(session: Session) -> bool:
     """Return whether the steps of ordinary training are compiled: from the plan, or decided now and written there."""
     if session.plan.training_compiled is None:
@@ -205,18 +259,34 @@ def forward_operations(network: FlatNetwork, shape: tuple[int, int, int]) -> int
 
 def seconds_per_step(engine: Unroll, problem: Problem, batch_size: int | None) -> float:
     """Return the seconds that a student step and its share of the gradient take, best of three."""
-    rng = Randomness(0).child("planning")
-    images, device = problem.initial_images, problem.device
-    steps = draw_steps(
-        rng, problem.augment, images=len(images), steps=_TIMED_STEPS, batch_size=batch_size, device=device
-    )
-    start = problem.network.initial(rng.stream("start")).to(device)
-    lr = torch.full((1,), 0.01, device=device)
+    start = problem.network.initial(Randomness(0).stream("planning")).to(problem.device)
     best = float("inf")
     for _ in range(3):
         begun = time.perf_counter()
-        engine(start, images, problem.initial_targets, lr, steps, lambda end: end.square().sum())
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        _short_training(engine, problem, batch_size, _TIMED_STEPS, start, lambda end: end.square().sum())
+        if problem.device.type == "cuda":
+            torch.cuda.synchronize(problem.device)
         best = min(best, time.perf_counter() - begun)
     return best / _TIMED_STEPS
+
+
+def _short_training(
+    engine: Unroll,
+    problem: Problem,
+    batch_size: int | None,
+    count: int,
+    start: Params,
+    loss: Callable[[Params], Scalar],
+) -> Gradients:
+    """Return the gradients of a few student steps on the first images."""
+    images, device = problem.initial_images, problem.device
+    steps = draw_steps(
+        Randomness(0).child("planning"),
+        problem.augment,
+        images=len(images),
+        steps=count,
+        batch_size=batch_size,
+        device=device,
+    )
+    lr = torch.full((1,), 0.01, device=device)
+    return engine(start, images, problem.initial_targets, lr, steps, loss)

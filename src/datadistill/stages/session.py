@@ -21,7 +21,7 @@ from datadistill.data.split import hold_out
 from datadistill.networks import FlatNetwork, build_network
 from datadistill.runtime.atomic import locked, write_text
 from datadistill.runtime.device import choose_device, peak_bytes, set_up, usable_cores
-from datadistill.runtime.executor import Executor, InProcess, SideBySide, SpawnPool
+from datadistill.runtime.executor import Executor, InProcess, SpawnPool
 from datadistill.runtime.plan import Plan
 from datadistill.runtime.progress import Reporter, Silent
 from datadistill.runtime.provenance import collect_provenance
@@ -107,14 +107,9 @@ class Session:
 
     @property
     def executor(self) -> Executor:
-        """What trains experts and full-set networks."""
+        """What trains experts, and evaluation networks where they are not trained side by side."""
         plan = self.plan
         return SpawnPool(plan.workers, plan.threads, plan.precision) if plan.workers > 1 else InProcess()
-
-    @property
-    def judges(self) -> Executor:
-        """What trains evaluation networks."""
-        return SideBySide(self.plan.side_by_side) if self.plan.side_by_side > 1 else self.executor
 
     def build_network(self, name: str) -> FlatNetwork:
         """Return a network by name, for the shape and classes of the data."""
@@ -218,15 +213,7 @@ def _first_plan(run: RunDir, config: RunConfig, device: torch.device) -> Plan:
         precision=config.engine.precision,
         data_root=str(_absolute(default_data_root())),
         store=str(_absolute(Path(config.store) if config.store else run.root.parent / "experts")),
-        side_by_side=_side_by_side(config, device),
     )
-
-
-def _side_by_side(config: RunConfig, device: torch.device) -> int:
-    """Return how many networks are evaluated at once: one per core, where neither processes nor a GPU do the work."""
-    if config.side_by_side is not None:
-        return config.side_by_side
-    return usable_cores() if device.type == "cpu" and config.workers == 1 else 1
 
 
 def _start(session: Session) -> None:

@@ -88,6 +88,7 @@ class Unroll:
         keep_on_host: Whether they are kept in host memory.
         micro_batch: Images differentiated at once within a step; ``None`` for all.
         compiled: Whether the step and its derivative are compiled.
+        bf16: Whether the student computes in bfloat16.
     """
 
     network: FlatNetwork
@@ -97,6 +98,7 @@ class Unroll:
     keep_on_host: bool = False
     micro_batch: int | None = None
     compiled: bool = False
+    bf16: bool = False
 
     def __post_init__(self) -> None:
         if self.keep_every < 1:
@@ -106,7 +108,7 @@ class Unroll:
     @cached_property
     def step(self) -> StudentStep:
         """Gradient and adjoint of one step."""
-        return StudentStep(self.network, self.micro_batch, self.compiled)
+        return StudentStep(self.network, self.micro_batch, self.compiled, self.bf16)
 
     def __call__(
         self,

@@ -36,11 +36,14 @@ class StudentStep:
             not depend on the others, that is without batch norm.
         compiled: Whether the two functions are compiled, or captured on a GPU. Costs up to a minute once per batch
             size.
+        bf16: Whether the network computes in bfloat16, as autocast has it; parameters, loss and results stay as
+            they are.
     """
 
     network: FlatNetwork
     micro_batch: int | None = None
     compiled: bool = False
+    bf16: bool = False
 
     def __post_init__(self) -> None:
         if self.micro_batch is not None and self.network.statistics_count:
@@ -48,7 +51,9 @@ class StudentStep:
 
     def loss(self, params: Params, images: Images, targets: Targets) -> Tensor:
         """Return the mean cross-entropy."""
-        return F.cross_entropy(self.network(params, images), targets)
+        with torch.autocast(params.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False):
+            logits = self.network(params, images)
+        return F.cross_entropy(logits.to(params.dtype), targets)
 
     def gradient(self, params: Params, images: Images, targets: Targets) -> Params:
         """Return g, without a graph."""
