@@ -63,7 +63,7 @@ REFERENCES = ("reference", "reference_same_settings")
 OURS = {
     "mtt": ("stored_compiled", "adjoint_compiled", "adjoint", "stored"),
     "experts": ("ours_compiled", "ours"),
-    "evaluate": ("ours_compiled", "ours", "ours_side_by_side", "ours_side_by_side_compiled"),
+    "evaluate": ("ours_compiled", "ours", "ours_side_by_side_compiled"),
 }
 """Our variants by benchmark; the fastest of them counts."""
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import speed
 from benchmarks.outcome import device_kind
 from datadistill.runtime.atomic import read_json, write_text
 
@@ -68,7 +69,11 @@ def generated(root: Path, results: Path) -> dict[Path, str]:
     found = [read_json(path) for path in sorted(results.glob("[!.]*.json"))]
     recipes = {path: path.read_text(encoding="utf-8") for path in sorted((root / RECIPES).glob("*.toml"))}
     texts = {path: _with_ours(text, ours(_of(found, path.stem))) for path, text in recipes.items()}
-    return {root / PAGE: page(found, [path.stem for path in recipes]), **texts}
+    pages = {
+        root / PAGE: page(found, [path.stem for path in recipes]),
+        root / speed.PAGE: speed.page(results / "speed"),
+    }
+    return {**pages, **texts}
 
 
 def _of(found: Iterable[Facts], recipe: str) -> list[Facts]:

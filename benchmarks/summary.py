@@ -84,9 +84,13 @@ def table(result: Facts) -> str:
 
 
 def _time_lines(result: Facts) -> list[str]:
-    lines = [f"{'':26}{'median s':>10}{'min s':>10}{'cpu s':>10}{'peak GiB':>10}{'warm-up s':>11}  against float64"]
+    lines = [
+        f"{'':26}{'median s':>10}{'min s':>10}{'cpu s':>10}{'kernel s':>10}{'peak GiB':>10}{'warm-up s':>11}"
+        "  against float64"
+    ]
     for name, facts in result["variants"].items():
-        numbers = (facts["seconds"], facts["seconds_min"], facts["processor_seconds"], facts["peak_bytes"] / 2**30)
+        times = (facts[key] for key in ("seconds", "seconds_min", "processor_seconds", "system_seconds"))
+        numbers = (*times, facts["peak_bytes"] / 2**30)
         cells = "".join(f"{number:10.3f}" for number in numbers) + f"{facts['warm_up_seconds']:11.1f}"
         agreement = "".join(f"  {key} {value:.1e}" for key, value in facts.get("agreement", {}).items())
         lines.append(f"{name:26}{cells}{agreement}")

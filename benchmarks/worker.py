@@ -5,6 +5,7 @@ Its single argument says what it is: ``{"case": …, "variant": …, "folder": �
 
 import json
 import os
+import resource
 import statistics
 import sys
 import time
@@ -63,12 +64,18 @@ class Worker:
         return {"warm_up_seconds": time.perf_counter() - begun, **facts}
 
     def turn(self, number: int) -> Facts:
-        """Take one turn; return its seconds by the clock and of the processor, and what else it says."""
+        """Take one turn; return its seconds by the clock, of the processor and of the kernel, and what else it says."""
         assert self._variant is not None
-        processor, begun = time.process_time(), time.perf_counter()
+        before, begun = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
         result = self._variant.turn(number)
         self.job.synchronise()
-        facts = {"seconds": time.perf_counter() - begun, "processor_seconds": time.process_time() - processor}
+        seconds, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF)
+        kernel = after.ru_stime - before.ru_stime
+        facts = {
+            "seconds": seconds,
+            "processor_seconds": after.ru_utime - before.ru_utime + kernel,
+            "system_seconds": kernel,
+        }
         return {**facts, **(result if isinstance(result, dict) else {})}
 
     def rates(self) -> Facts:

@@ -61,7 +61,7 @@ def run_trial(trial: Trial) -> tuple[float, float]:
     for fitted in fit(network, state, trial.train, trial.training, augment, trial.rng, compiled=trial.compiled):
         check_cancelled()
         state = fitted
-    score = accuracy(network, state.params, state.statistics, trial.test)
+    score = accuracy(network, state.params, state.statistics, trial.test, compiled=trial.compiled)
     return score, time.perf_counter() - begun
 
 

@@ -132,18 +132,21 @@ def _finish(task: ExpertTask, index: int, state: Fitted, losses: list[float], se
     rows = torch.stack([read_tensors(_epoch_path(partial, epoch))[0]["params"] for epoch in kept])
     content = {"params": rows, "statistics": state.statistics}
     checksum = write_tensors(trajectory_path(task.folder, index), content)
-    held_out = task.validation
     sidecar = Sidecar(
         index=index,
         epochs=tuple(kept),
         parameters=rows.shape[1],
         checksum=checksum,
-        validation_accuracy=accuracy(task.network, state.params, state.statistics, held_out) if held_out else None,
+        validation_accuracy=_score(task, state) if task.validation else None,
         train_loss=tuple(losses),
         seconds=round(seconds, 3),
     )
     save_record(sidecar_path(task.folder, index), sidecar)
     shutil.rmtree(partial, ignore_errors=True)  # another process may be removing it as well
+
+
+def _score(task: ExpertTask, state: Fitted) -> float:
+    return accuracy(task.network, state.params, state.statistics, task.validation, compiled=task.compiled)
 
 
 def _take_up(task: ExpertTask, partial: Path, rng: Randomness) -> tuple[Fitted, list[float], float]:

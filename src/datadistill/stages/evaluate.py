@@ -146,7 +146,7 @@ def _full_result(session: Session, protocol: Protocol) -> Result | None:
     begun = time.perf_counter()
     store = ExpertStore.open(task.folder, count, session.device)
     test = real_examples(session.data, session.preprocess, "test")
-    scores = tuple(accuracy(task.network, *store.final(j), test) for j in range(count))
+    scores = tuple(accuracy(task.network, *store.final(j), test, compiled=task.compiled) for j in range(count))
     training = task.recipe.training
     spent = sum(sidecar.seconds for sidecar in store.sidecars) + time.perf_counter() - begun
     text = f"full training set, {training.epochs} epochs"
