@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import document
+from benchmarks import document, speed
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,3 +88,14 @@ def test_a_recipe_gets_the_run_that_came_furthest(tmp_path: Path) -> None:
     line = "# Ours:   50.0 (49.0 – 51.0) % by 5 networks (default), 5,000 iterations, NVIDIA H200."
     assert (recipes / "mtt_a.toml").read_text().splitlines()[1] == line
     assert document.write(tmp_path, results) == []
+
+
+def test_every_measured_case_is_a_block_of_the_page_on_speed(tmp_path: Path) -> None:
+    committed = sorted((ROOT / "benchmarks" / "results" / "speed").glob("*.json"))
+    cases = [result for path in committed for result in json.loads(path.read_text())["results"]]
+    text = speed.page(ROOT / "benchmarks" / "results" / "speed")
+    assert text.count("```text\n") == len(cases) > 0
+    for case in cases:
+        assert f"\n{case['benchmark']} {case['name']} · " in text
+        assert case["commit"] in text or "flat" in case
+    assert "```text" not in speed.page(tmp_path)
