@@ -1,5 +1,6 @@
 """From times to results: ratios, shares, a table. Standard library only."""
 
+import math
 import statistics
 from typing import Any
 
@@ -89,7 +90,7 @@ def _time_lines(result: Facts) -> list[str]:
         "  against float64"
     ]
     for name, facts in result["variants"].items():
-        times = (facts[key] for key in ("seconds", "seconds_min", "processor_seconds", "system_seconds"))
+        times = (facts.get(key, math.nan) for key in ("seconds", "seconds_min", "processor_seconds", "system_seconds"))
         numbers = (*times, facts["peak_bytes"] / 2**30)
         cells = "".join(f"{number:10.3f}" for number in numbers) + f"{facts['warm_up_seconds']:11.1f}"
         agreement = "".join(f"  {key} {value:.1e}" for key, value in facts.get("agreement", {}).items())
