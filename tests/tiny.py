@@ -15,7 +15,7 @@ from datadistill.data import RealData, fit_preprocess
 from datadistill.data.assemble import assemble, make_split
 from datadistill.data.split import hold_out
 from datadistill.experts import ExpertRecipe, ExpertStore, ExpertTask, train_experts
-from datadistill.methods import MTT, Problem
+from datadistill.methods import ATT, MTT, Problem
 from datadistill.networks import build_network
 from datadistill.runtime.progress import Silent
 from datadistill.synthetic.initial import initial_set
@@ -52,7 +52,19 @@ _MTT = MTT(
     student_lr_lr=1e-4,
 )
 
+_ATT = ATT(
+    expert_epochs=2,
+    student_steps=3,
+    max_start_epoch=2,
+    batch_syn=4,
+    image_lr=20.0,
+    student_lr=0.05,
+    student_lr_lr=1e-4,
+    average_decay=0.9,
+)
+
 SETTINGS: dict[str, Setting] = {
+    "att": Setting(_ATT, replace(_ATT, max_start_epoch=1, batch_syn=None), "matching_loss"),
     "mtt": Setting(_MTT, replace(_MTT, max_start_epoch=1, batch_syn=None), "matching_loss"),
 }
 

@@ -18,7 +18,7 @@ _MAX_LOSS = 1e4
 
 
 class Progress:
-    """What observers see after an iteration.
+    """What observers see after an iteration, and what is there at the end.
 
     Attributes:
         iteration: Iterations behind us, from 1.
@@ -38,6 +38,10 @@ class Progress:
     def export(self) -> SyntheticSet:
         """Return the synthetic set as it is now."""
         return self._method.export(self._problem, self._state)
+
+    def variants(self) -> dict[str, SyntheticSet]:
+        """Return the other sets of the method as they are now."""
+        return self._method.variants(self._problem, self._state)
 
 
 @runtime_checkable
@@ -59,8 +63,8 @@ def distill(
     read_every: int = 10,
     resume: tuple[int, dict[str, Tensor]] | None = None,
     stop: Callable[[int], bool] = lambda done: False,
-) -> SyntheticSet:
-    """Run ``method`` on ``problem`` and return the synthetic set of the last iteration there was.
+) -> Progress:
+    """Run ``method`` on ``problem`` and return where it has got to.
 
     Args:
         method: What is run.
@@ -100,7 +104,8 @@ def distill(
                 raise
         for observe in observers:
             observe(progress)
-    return method.export(problem, state)
+        done = i
+    return Progress(method, problem, state, done)
 
 
 def _read(waiting: list[dict[str, Tensor]], first: int) -> list[Row]:

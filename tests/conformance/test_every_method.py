@@ -33,7 +33,7 @@ def problem(store):
 
 def run(name, problem, *, seed=0, iterations=ITERATIONS, **options):
     method = tiny.SETTINGS[name].method
-    return distill(method, problem, iterations=iterations, rng=Randomness(seed), **options)
+    return distill(method, problem, iterations=iterations, rng=Randomness(seed), **options).export()
 
 
 def copies(tensors):

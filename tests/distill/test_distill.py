@@ -42,6 +42,9 @@ class Scripted:
     def export(self, problem, state):
         return state.freeze()
 
+    def variants(self, problem, state):
+        return {"other": state.freeze()}
+
 
 @pytest.fixture
 def problem():
@@ -89,7 +92,9 @@ class TestOrder:
         result = distill(
             Scripted(), problem, iterations=3, rng=Randomness(0), observers=[lambda p: sets.append(p.export().images)]
         )
-        assert torch.equal(sets[-1], result.images)
+        assert torch.equal(sets[-1], result.export().images)
+        assert torch.equal(sets[-1], result.variants()["other"].images)
+        assert result.iteration == 3
         assert len({tuple(images.flatten().tolist()) for images in sets}) == 3
 
     def test_observers_do_not_change_the_result(self, problem):
@@ -97,7 +102,7 @@ class TestOrder:
             Scripted(), problem, iterations=4, rng=Randomness(0), observers=[lambda p: p.export()], read_every=1
         )
         alone = distill(Scripted(), problem, iterations=4, rng=Randomness(0), read_every=100)
-        assert torch.equal(watched.images, alone.images)
+        assert torch.equal(watched.export().images, alone.export().images)
 
     def test_what_an_observer_raises_ends_the_run(self, problem):
         def stop(progress):
@@ -144,7 +149,8 @@ class TestReadings:
         state = method.init(problem, Randomness(0))
         tensors = {name: tensor + 1 for name, tensor in state.tensors().items()}
         result = distill(method, problem, iterations=7, rng=Randomness(0), resume=(7, tensors))
-        assert torch.equal(result.images, tensors["images"])
+        assert torch.equal(result.export().images, tensors["images"])
+        assert result.iteration == 7
         assert [what for what, _ in method.log] == ["init", "init"]
 
 

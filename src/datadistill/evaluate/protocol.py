@@ -87,8 +87,8 @@ class Result:
     """Accuracies of networks trained on one kind of set.
 
     Attributes:
-        subject: ``synthetic`` (last iterate), ``selected`` (best on validation), ``random``, ``full`` or ``peak``
-            (best on the test set).
+        subject: ``synthetic`` (last iterate), ``averaged`` (over iterations), ``selected`` (best on validation),
+            ``random``, ``full`` or ``peak`` (best on the test set).
         description: In words, for a person.
         images: Images trained on.
         accuracies: ``[draws][networks]``, fractions in [0, 1].

@@ -26,7 +26,7 @@ class Subject:
     """One kind of set to be judged.
 
     Attributes:
-        name: ``synthetic``, ``selected``, ``random``, or the folder of a kept variant.
+        name: ``synthetic``, ``averaged``, ``selected``, ``random``, or the folder of a kept variant.
         description: In words.
         draws: The sets: one, or several draws.
         lr: Step size the networks are trained with.

@@ -10,13 +10,14 @@
       manifest.json                  derived from the sidecars; written last
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import safetensors
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from datadistill.core.arrays import Params, Statistics
 from datadistill.core.errors import CorruptFileError, RunError
@@ -63,6 +64,10 @@ class Segment:
     target: Params
     expert: int
     epoch: int
+
+    def to(self, like: Tensor) -> "Segment":
+        """Return the segment in the dtype and on the device of ``like``."""
+        return replace(self, start=self.start.to(like), target=self.target.to(like))
 
 
 @dataclass

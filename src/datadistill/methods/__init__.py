@@ -1,11 +1,12 @@
 """One file per method, named as in its paper.
 
-Methods never import each other: what two share goes down a floor.
+Methods never import each other: what two share goes down a floor, or into ``base`` and ``segments``, which are none.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
+from datadistill.methods.att import ATT
 from datadistill.methods.base import Method, Metrics, Problem, Unrolled, step
 from datadistill.methods.mtt import MTT
 
@@ -28,6 +29,17 @@ class MethodEntry:
 
 
 METHODS: dict[str, MethodEntry] = {
+    "att": MethodEntry(
+        ATT,
+        "as mtt, with the number of student steps chosen in every iteration",
+        "Liu et al.: Dataset Distillation by Automatic Training Trajectories, ECCV 2024",
+        """@inproceedings{liu2024dataset,
+  title     = {Dataset Distillation by Automatic Training Trajectories},
+  author    = {Liu, Dai and Gu, Jindong and Cao, Hu and Trinitis, Carsten and Schulz, Martin},
+  booktitle = {European Conference on Computer Vision},
+  year      = {2024}
+}""",
+    ),
     "mtt": MethodEntry(
         MTT,
         "match the path of networks trained on real data",
@@ -43,4 +55,4 @@ METHODS: dict[str, MethodEntry] = {
 }
 """Every method by name."""
 
-__all__ = ["METHODS", "MTT", "Method", "MethodEntry", "Metrics", "Problem", "Unrolled", "step"]
+__all__ = ["ATT", "METHODS", "MTT", "Method", "MethodEntry", "Metrics", "Problem", "Unrolled", "step"]

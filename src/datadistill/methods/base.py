@@ -160,6 +160,10 @@ class Method(Protocol[S]):
         """Return the synthetic set at ``state``, detached."""
         ...
 
+    def variants(self, problem: Problem, state: S) -> dict[str, SyntheticSet]:
+        """Return other sets that the method makes on the way, by name: ``averaged``. Most return none."""
+        ...
+
 
 def step(method: Method[S], problem: Problem, state: S, rng: Randomness) -> Metrics:
     """Take one outer iteration: gradients of method and terms, update, advance. Return the metrics."""

@@ -8,7 +8,7 @@ from datadistill.evaluate.protocol import Evaluation, Protocol, Result
 from datadistill.report import wording
 from datadistill.report.collect import RunSummary
 
-_ORDER = ("synthetic", "selected", "random", "full")
+_ORDER = ("synthetic", "averaged", "selected", "random", "full")
 _NOTES = {"upstream": "Trains the way the published reference implementations do."}
 
 
@@ -162,7 +162,7 @@ def _axis_end(largest: float) -> float:
 
 
 def _bar(result: Result, top: float) -> Bar:
-    kind = {"synthetic": "last", "selected": "selected"}.get(result.subject, "baseline")
+    kind = {"synthetic": "last", "averaged": "selected", "selected": "selected"}.get(result.subject, "baseline")
     low, mean, high = (
         100 * min(1.0, max(0.0, value / top)) for value in (result.interval[0], result.mean, result.interval[1])
     )

@@ -10,6 +10,7 @@ from datadistill.report.collect import RunSummary
 _NETWORKS = {"convnet": "ConvNet", "mlp": "MLP", "lenet": "LeNet", "resnet": "ResNet", "vgg": "VGG"}
 _SUBJECTS = {
     "synthetic": "Synthetic, last iterate",
+    "averaged": "Synthetic, averaged",
     "selected": "Synthetic, selected",
     "random": "Random real images",
     "full": "Full training set",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from datadistill.core.errors import NumericalError
 from datadistill.core.structure import unstructure
-from datadistill.distill import Observer, distill
+from datadistill.distill import Observer, Progress, distill
 from datadistill.evaluate.run import real_examples, step_size
 from datadistill.methods import METHODS, Problem
 from datadistill.runtime.atomic import content_key
@@ -66,7 +66,7 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
             observers += [_variants(session)] if config.watch.variant_every else []
             observers += [checkpoint]
             try:
-                synthetic = distill(
+                end = distill(
                     config.method,
                     problem,
                     iterations=config.iterations,
@@ -80,17 +80,19 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
                 append_rows(run.metrics, error.rows)  # so that the curve shows what happened
                 raise
         if ending.state == "done":
-            frames.draw(config.iterations, synthetic)
-        reached = config.iterations if ending.state == "done" else checkpoint.written
-        _save(session, synthetic, reached, probe)
+            frames.draw(config.iterations, end.export())
+        _save(session, end, probe)
 
 
-def _save(session: Session, synthetic: SyntheticSet, iteration: int, probe: Probe | None) -> None:
-    """Write the artifact, and the set that did best on validation images."""
-    save_artifact(session.run.synthetic, _artifact(session, synthetic, iteration))
+def _save(session: Session, end: Progress, probe: Probe | None) -> None:
+    """Write the artifact, the other sets of the method, and the set that did best on validation images."""
+    run = session.run
+    save_artifact(run.synthetic, _artifact(session, end.export(), end.iteration))
+    for name, synthetic in end.variants().items():
+        save_artifact(run.variant(name), _artifact(session, synthetic, end.iteration))
     if probe is not None and probe.best:
         selected = _artifact(session, SyntheticSet(**probe.best), probe.iteration)
-        save_artifact(session.run.variant("selected"), selected)
+        save_artifact(run.variant("selected"), selected)
 
 
 def _frames(session: Session) -> Frames:

@@ -25,6 +25,13 @@ from datadistill.stages.session import Session
 from datadistill.synthetic.artifact import Artifact, load_artifact
 from datadistill.training.accuracy import accuracy
 
+_VARIANTS = ("averaged", "selected")
+_WORDS = {
+    "synthetic": "last (iteration {})",
+    "averaged": "averaged over the iterations up to {}",
+    "selected": "best on validation ({})",
+}
+
 
 def run_evaluate(session: Session) -> list[Evaluation]:
     """Judge the artifact of a run under every protocol of its configuration and return the records.
@@ -106,24 +113,24 @@ def _known(path: Path, sets: list[str]) -> Known:
 
 
 def _distilled(session: Session, protocol: Protocol) -> dict[str, Artifact]:
-    """Return the last iterate by subject, with the kept variants before it or the selected one where it differs."""
+    """Return the last iterate by subject, with the kept variants before it, or the averaged and the selected one."""
     run = session.run
     last = load_artifact(run.synthetic)
     if protocol.peak:
         folders = [run.kept(iteration) for iteration in session.config.watch.kept(last.card.iteration)]
         return {**{folder.name: load_artifact(folder) for folder in folders}, "synthetic": last}
-    selected = load_artifact(run.variant("selected")) if run.variant("selected").exists() else last
-    differs = selected.card.iteration != last.card.iteration
-    return {"synthetic": last, **({"selected": selected} if differs else {})}
+    others = {name: load_artifact(run.variant(name)) for name in _VARIANTS if run.variant(name).exists()}
+    if "selected" in others and others["selected"].card.iteration == last.card.iteration:
+        del others["selected"]
+    return {"synthetic": last, **others}
 
 
 def _subjects(session: Session, protocol: Protocol, distilled: dict[str, Artifact]) -> list[Subject]:
     """Return the distilled sets and random real images."""
-    words = {"synthetic": "last (iteration {})", "selected": "best on validation ({})"}
     subjects = []
     for name, artifact in distilled.items():
         synthetic = artifact.synthetic.to(session.device)
-        text = "distilled, " + words.get(name, "iteration {}").format(artifact.card.iteration)
+        text = "distilled, " + _WORDS.get(name, "iteration {}").format(artifact.card.iteration)
         subjects.append(Subject(name, text, (synthetic_examples(synthetic),), step_size(protocol, synthetic)))
     if protocol.random_draws:
         rng, ipc, draws = session.rng.child("evaluate"), session.config.ipc, protocol.random_draws
