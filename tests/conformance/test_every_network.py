@@ -2,9 +2,10 @@
 
 import pickle
 
+import jaxtyping
 import pytest
 import torch
-from torch.func import grad, vjp
+from torch.func import grad, vjp, vmap
 from torch.nn import functional as F
 
 from datadistill.networks import NETWORKS, build_network, canonical_name
@@ -105,6 +106,19 @@ def test_features_are_what_the_last_linear_layer_sees(name):
 
 
 @every
+def test_several_at_once_are_those_one_by_one(name):
+    network = build(name)
+    params = torch.stack([network.initial(generator(seed)) for seed in (0, 1)]).double()
+    x = images(name, 2).double()
+
+    def loss(params):
+        return F.cross_entropy(network(params, x), torch.arange(2))
+
+    one_by_one = torch.stack([grad(loss)(p) for p in params])
+    torch.testing.assert_close(vmap(grad(loss))(params), one_by_one, rtol=1e-6, atol=1e-8)
+
+
+@every
 def test_second_derivatives_are_symmetric(name):
     """⟨u, Hv⟩ = ⟨v, Hu⟩ for the Hessian by parameters and images, in float64: wrong second derivatives are not."""
     network = build(name)
@@ -164,3 +178,24 @@ def test_runs_where_its_parameters_are(name):
     params, x = network.initial(generator()).double(), images(name).double()
     on_gpu = network(params.cuda(), x.cuda())
     torch.testing.assert_close(on_gpu.cpu(), network(params, x), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch of itself
+@pytest.mark.parametrize("name", [next(iter(family.members)) for family in NETWORKS.values()])
+def test_a_training_step_compiles_into_one_graph(name, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # dynamo cannot trace the checks
+    torch._dynamo.reset()
+    network = build(name)
+    params, x = network.initial(generator()), images(name, 2)
+
+    def step(params, x):
+        def loss(params):
+            logits, statistics = network.with_statistics(params, x)
+            return F.cross_entropy(logits, torch.arange(2)), statistics
+
+        return grad(loss, has_aux=True)(params)
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    for ours, eager in zip(compiled(params, x), step(params, x), strict=True):
+        torch.testing.assert_close(ours, eager, rtol=1e-4, atol=1e-6)

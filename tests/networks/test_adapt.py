@@ -75,6 +75,27 @@ def test_through_vmap_derivatives_are_right(name):
     torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("home", ["torchvision.models.convnext", "timm.layers.norm", "somewhere.else"])
+def test_channel_norms_of_other_libraries_are_ours(home):
+    class LayerNorm2d(nn.LayerNorm):
+        def forward(self, images):
+            return super().forward(images.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    LayerNorm2d.__module__, LayerNorm2d.__qualname__ = home, "LayerNorm2d"
+
+    def build():
+        return nn.Sequential(nn.Conv2d(2, 6, 3), LayerNorm2d(6, eps=1e-3), nn.Flatten(), nn.Linear(54, 3))
+
+    if home == "somewhere.else":
+        with pytest.raises(UsageError, match=r"layer '1' \(LayerNorm2d\)"):
+            FlatNetwork(build, name="mine")
+        return
+    module, network = shaken(build()), FlatNetwork(build, name="mine")
+    params = torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
+    images = torch.randn(4, 2, 5, 5, dtype=torch.float64)
+    torch.testing.assert_close(network(params, images), module(images))
+
+
 def test_statistics_at_test_time_are_torchs():
     module = shaken(nn.Sequential(nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6, momentum=1.0), nn.Flatten(), nn.Linear(54, 3)))
     network = FlatNetwork(
@@ -123,7 +144,7 @@ def test_what_has_no_equal_is_refused_by_name(layer, message):
         FlatNetwork(lambda: nn.Sequential(nn.Flatten(), layer()), name="test")
 
 
-@pytest.mark.parametrize(("name", "rate"), [("DropPath", "drop_prob"), ("StochasticDepth", "p")])
+@pytest.mark.parametrize(("name", "rate"), [("DropPath", "drop_prob"), ("DropPath", "rate"), ("StochasticDepth", "p")])
 def test_random_layers_of_other_libraries_are_refused_by_name(name, rate):
     def build(value):
         layer = type(name, (nn.Module,), {})()

@@ -6,7 +6,10 @@ mean what they overwrite, and torch itself says so when a gradient would need it
 
 from torch import nn
 
-from datadistill.networks.layers import BatchNorm, LayerNorm
+from datadistill.networks.layers import BatchNorm, ChannelNorm, LayerNorm
+
+_OVER_FEATURES = {"torch.nn.modules.normalization.LayerNorm", "timm.layers.norm.LayerNorm"}
+_OVER_CHANNELS = {"torchvision.models.convnext.LayerNorm2d", "timm.layers.norm.LayerNorm2d"}
 
 
 def adapted(module: nn.Module) -> nn.Module:
@@ -14,7 +17,8 @@ def adapted(module: nn.Module) -> nn.Module:
 
     * ``BatchNorm2d`` with weights and running statistics → :class:`BatchNorm`. How fast statistics are averaged is up
       to the training loop, as everywhere here.
-    * ``LayerNorm`` with weight and bias → :class:`LayerNorm`.
+    * ``LayerNorm`` with weight and bias → :class:`LayerNorm`; ``LayerNorm2d`` of torchvision and timm →
+      :class:`ChannelNorm`.
     * ``InstanceNorm2d`` without running statistics → ``GroupNorm`` with a group per channel.
 
     The parameters themselves move: values, order and sharing stay.
@@ -31,8 +35,12 @@ def _ours(layer: nn.Module) -> nn.Module | None:
     """Return the equal of one layer; none where there is none. A subclass may compute anything."""
     if type(layer) is nn.BatchNorm2d and layer.affine and layer.track_running_stats:
         return _with_parameters(BatchNorm(layer.num_features, eps=layer.eps), layer)
-    if type(layer) is nn.LayerNorm and layer.elementwise_affine and layer.bias is not None:
-        return _with_parameters(LayerNorm(tuple(layer.normalized_shape), eps=layer.eps), layer)
+    if isinstance(layer, nn.LayerNorm) and layer.elementwise_affine and layer.bias is not None:
+        name, shape = f"{type(layer).__module__}.{type(layer).__qualname__}", tuple(layer.normalized_shape)
+        if name in _OVER_FEATURES:
+            return _with_parameters(LayerNorm(shape, eps=layer.eps), layer)
+        if name in _OVER_CHANNELS:
+            return _with_parameters(ChannelNorm(shape[0], eps=layer.eps), layer)
     if type(layer) is nn.InstanceNorm2d and not layer.track_running_stats:
         channels = layer.num_features
         return _with_parameters(nn.GroupNorm(channels, channels, eps=layer.eps, affine=layer.affine), layer)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from datadistill.core.arrays import Images
 from datadistill.core.errors import UsageError
-from datadistill.networks.layers import Classifier, LayerNorm, Shape
+from datadistill.networks.layers import ChannelNorm, Classifier, LayerNorm, Shape
 
 _SIZES = {"nano": ((2, 2, 8, 2), (80, 160, 320, 640))}
 """Blocks and channels of every stage."""
@@ -58,23 +58,13 @@ class ConvNeXt(Classifier):
         layers: list[nn.Module] = []
         channels, patch = shape[0], options.patch
         for depth, width in zip(depths, widths, strict=True):
-            layers += [_ChannelNorm(channels)] if layers else []
+            layers += [ChannelNorm(channels)] if layers else []
             layers += [nn.Conv2d(channels, width, patch, stride=patch)]
-            layers += [] if len(layers) > 1 else [_ChannelNorm(width)]
+            layers += [] if len(layers) > 1 else [ChannelNorm(width)]
             layers += [_Block(width) for _ in range(depth)]
             channels, patch = width, 2
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), LayerNorm((channels,))]
         super().__init__(nn.Sequential(*layers), channels, classes)
-
-
-class _ChannelNorm(LayerNorm):
-    """Layer norm of every pixel over its channels."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__((channels,))
-
-    def forward(self, images: Images) -> Images:
-        return super().forward(images.movedim(1, -1)).movedim(-1, 1)
 
 
 class _Block(nn.Module):

@@ -32,17 +32,19 @@ class UserFactory:
 
     Attributes:
         path: ``package.module:name``.
+        digest: Hash of its source; a worker that is started later must find the same.
     """
 
     path: str
+    digest: str
 
     def __call__(self, shape: Shape, classes: int) -> nn.Module:
         """Return a fresh module, made on the CPU.
 
         Raises:
-            UsageError: If the factory fails, or returns something else.
+            UsageError: If the factory fails, returns something else, or has changed.
         """
-        factory, _ = _find(self.path)
+        factory = _find_same(self.path, self.digest)
         return _made(self.path, lambda: factory(shape, classes), f"it is called as make({shape}, {classes})")
 
 
@@ -66,7 +68,8 @@ class VisionModel:
         """
         name, library = f"{self.library}:{self.model}", _library(self.library)
         if self.library == "timm":
-            return _made(name, lambda: library.create_model(self.model, num_classes=classes, in_chans=shape[0]))
+            wanted = {"num_classes": classes, "in_chans": shape[0]}
+            return _made(name, lambda: _of_timm(library, self.model, wanted, shape[1:]))
         if shape[0] != 3:
             raise UsageError(f"network '{name}': torchvision's models take 3 channels, the images have {shape[0]}")
         return _made(name, lambda: library.models.get_model(self.model, weights=None, num_classes=classes))
@@ -87,10 +90,17 @@ def read_imported(name: str) -> tuple[str, Callable[[Shape, int], nn.Module]]:
             raise UnknownNameError(f"unknown network '{name}'{nearest(model, models, listed=())}")
         return name, VisionModel(origin, model)
     path, at, wanted = name.partition("@")
-    _, digest = _find(path)
-    if at and wanted != digest:
-        raise UsageError(f"network '{path}': its source has changed since it was '@{wanted}'; it is '@{digest}' now")
-    return f"{path}@{digest}", UserFactory(path)
+    digest = wanted if at else _find(path)[1]
+    _find_same(path, digest)
+    return f"{path}@{digest}", UserFactory(path, digest)
+
+
+def _of_timm(library: Any, model: str, wanted: dict[str, int], sides: tuple[int, int]) -> Any:
+    """Return a model of timm; those that are made for one size of image, transformers, are told it."""
+    try:
+        return library.create_model(model, **wanted, img_size=sides)
+    except TypeError:
+        return library.create_model(model, **wanted)
 
 
 def _made(name: str, make: Callable[[], Any], hint: str = "") -> nn.Module:
@@ -104,6 +114,14 @@ def _made(name: str, make: Callable[[], Any], hint: str = "") -> nn.Module:
     if not isinstance(module, nn.Module):
         raise UsageError(f"network '{name}': must return a torch.nn.Module, got {type(module).__name__}")
     return module
+
+
+def _find_same(path: str, wanted: str) -> Callable[..., Any]:
+    """Return a factory if its source is still the one of a hash."""
+    factory, digest = _find(path)
+    if wanted != digest:
+        raise UsageError(f"network '{path}': its source has changed since it was '@{wanted}'; it is '@{digest}' now")
+    return factory
 
 
 @lru_cache(maxsize=64)  # code that has been imported stays as it was; so must its hash

@@ -137,6 +137,22 @@ class LayerNorm(nn.Module):
         return torch.addcmul(self.bias, normalised, self.weight)
 
 
+class ChannelNorm(LayerNorm):
+    """Layer normalisation of every pixel over its channels, as in ConvNeXt.
+
+    Args:
+        channels: Number of channels.
+        eps: Added to the variance.
+    """
+
+    def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
+        super().__init__((channels,), eps=eps)
+
+    def forward(self, images: Images) -> Images:
+        """Return the normalised images."""
+        return super().forward(images.movedim(1, -1)).movedim(-1, 1)
+
+
 def padded(shape: Shape) -> tuple[int, int, int]:
     """Return what a first convolution pads an image by beyond its own padding, and the height and width that count.
 

@@ -77,20 +77,33 @@ def build_network(name: str, shape: Shape, classes: int) -> FlatNetwork:
 
 
 def _try(network: FlatNetwork, shape: Shape, classes: int) -> None:
-    """Run a network of unknown origin once.
+    """Run a network of unknown origin twice.
 
     Raises:
-        UsageError: If it fails, or does not return logits.
+        UsageError: If it fails, does not return logits, or is not a function of its inputs.
     """
+    if not network.parameter_count:
+        raise UsageError(f"network '{network.name}': has no parameters")
+    generator = torch.Generator().manual_seed(0)
+    params, images = network.initial(generator), torch.randn(2, *shape, generator=generator)
+    given = images.clone()
     try:
-        with torch.no_grad():
-            logits: object = network(torch.zeros(network.parameter_count), torch.zeros(2, *shape))
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            first, second = network(params, images), network(params, images)
     except Exception as error:
         line = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(f"network '{network.name}': fails on images of {shape}: {line}") from error
-    if not isinstance(logits, torch.Tensor) or logits.shape != (2, classes):
-        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if not isinstance(first, torch.Tensor) or first.shape != (2, classes):
+        got = tuple(first.shape) if isinstance(first, torch.Tensor) else type(first).__name__
         raise UsageError(f"network '{network.name}': returns {got} for 2 images, not logits of shape (2, {classes})")
+    if not torch.equal(images, given):
+        raise UsageError(
+            f"network '{network.name}': changes the images it is given; let its first layer not work in place"
+        )
+    if not torch.allclose(first, second, rtol=0, atol=0, equal_nan=True):
+        raise UsageError(
+            f"network '{network.name}': gives other logits the second time; it must not draw random numbers"
+        )
 
 
 def _parse(name: str) -> tuple[str, Maker]:
