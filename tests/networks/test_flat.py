@@ -93,7 +93,7 @@ class TestFeatures:
             features = network.features(params, images, statistics)
             torch.testing.assert_close(F.linear(features, weight, bias), network(params, images, statistics))
 
-    def test_can_be_differentiated_twice(self):
+    def test_can_be_differentiated_twice(self, global_generators):
         network = tiny("instance")
         params, images, _ = problem(network, n=2)
         tail = params[:20].clone().requires_grad_()
@@ -109,7 +109,7 @@ class TestFeatures:
                 super().__init__()
                 self.features = nn.Conv2d(2, 4, 3)
 
-        for factory in (Upstream, partial(nn.Sequential, nn.Flatten(), nn.Linear(128, 3))):
+        for factory in (Upstream, lambda: nn.Sequential(nn.Flatten(), nn.Linear(128, 3))):
             network = FlatNetwork(factory, name="mine")
             params, images, _ = problem(network)
             with pytest.raises(UsageError, match=r"network 'mine' has no features: .* a method features\(images\)"):
@@ -125,6 +125,11 @@ class TestInitial:
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
         assert first.dtype == torch.float32
+
+    def test_a_factory_that_gives_one_module_again_and_again_is_refused(self, global_generators):
+        network = FlatNetwork(partial(nn.Sequential, nn.Flatten(), nn.Linear(4, 3)), name="mine")
+        with pytest.raises(UsageError, match="network 'mine': its factory must make a fresh module in every call"):
+            network.initial(generator())
 
     def test_a_generator_gives_one_network_after_another(self):
         network, stream = tiny("instance"), generator()

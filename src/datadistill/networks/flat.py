@@ -54,7 +54,7 @@ class FlatNetwork:
         UsageError: If the module contains a layer that is not a pure function of its parameters.
 
     Example:
-        >>> network = FlatNetwork(partial(nn.Sequential, nn.Flatten(), nn.Linear(4, 3)), name="linear")
+        >>> network = FlatNetwork(lambda: nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), name="linear")
         >>> network.parameter_count
         15
     """
@@ -135,12 +135,18 @@ class FlatNetwork:
 
         The module's own initialisation draws from the global generator; that one is seeded from
         ``generator`` for the time of the call and put back afterwards.
+
+        Raises:
+            UsageError: If the factory gives one module again and again, whose parameters this network has taken out.
         """
         seed = int(torch.randint(2**63 - 1, (), generator=generator, device="cpu"))
         with _building, torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs as well
             module = self.factory()
-        return torch.cat([parameter.detach().flatten() for parameter in module.parameters()]).float()
+        parameters = list(module.parameters())
+        if tuple(tuple(parameter.shape) for parameter in parameters) != self._shapes:
+            raise UsageError(f"network '{self.name}': its factory must make a fresh module in every call")
+        return torch.cat([parameter.detach().flatten() for parameter in parameters]).float()
 
     def initial_statistics(self) -> Statistics:
         """Return zero means and unit variances, float32 on the CPU."""
