@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from datadistill.core.arrays import Images
 from datadistill.core.errors import UsageError
-from datadistill.networks.layers import ChannelNorm, Classifier, LayerNorm, Shape
+from datadistill.networks.layers import ChannelNorm, Classifier, LayerNorm, MeanOfMaps, Shape
 
 _SIZES = {"nano": ((2, 2, 8, 2), (80, 160, 320, 640))}
 """Blocks and channels of every stage."""
@@ -63,7 +63,7 @@ class ConvNeXt(Classifier):
             layers += [] if len(layers) > 1 else [ChannelNorm(width)]
             layers += [_Block(width) for _ in range(depth)]
             channels, patch = width, 2
-        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), LayerNorm((channels,))]
+        layers += [MeanOfMaps(), LayerNorm((channels,))]
         super().__init__(nn.Sequential(*layers), channels, classes)
 
 

@@ -153,6 +153,14 @@ class ChannelNorm(LayerNorm):
         return super().forward(images.movedim(1, -1)).movedim(-1, 1)
 
 
+class MeanOfMaps(nn.Module):
+    """Global average pooling; torch's own cannot do without a slow path under vmap."""
+
+    def forward(self, images: Images) -> Float[Tensor, "n c"]:
+        """Return the mean of every map."""
+        return images.mean((2, 3))
+
+
 def padded(shape: Shape) -> tuple[int, int, int]:
     """Return what a first convolution pads an image by beyond its own padding, and the height and width that count.
 

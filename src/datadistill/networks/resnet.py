@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from datadistill.core.arrays import Images
 from datadistill.core.errors import UsageError
-from datadistill.networks.layers import Classifier, Norm, Shape, build_norm
+from datadistill.networks.layers import Classifier, MeanOfMaps, Norm, Shape, build_norm
 
 _BLOCKS = {
     6: (1, 1, 1, 1),
@@ -80,7 +80,7 @@ class ResNet(Classifier):
             )
         height, width = maps[1:]
         if options.stem == "imagenet":
-            layers.append(nn.AdaptiveAvgPool2d(1))
+            layers.append(MeanOfMaps())
             height = width = 1
         elif options.halving == "stride":
             region = min(_POOLED, height), min(_POOLED, width)
