@@ -20,6 +20,7 @@ from datadistill.core.errors import DataNotFoundError
 from datadistill.data import DATASETS
 from datadistill.evaluate.protocol import PROTOCOLS
 from datadistill.methods import METHODS
+from datadistill.networks import NETWORKS, imported
 from datadistill.runtime.rundir import RunDir
 from system.tiny_run import RECIPE, TINY, contents, copy_of_finished, finished, flags, flip_byte, set_stage
 
@@ -108,7 +109,12 @@ def test_the_version_is_one_line(call: Call) -> None:
 
 @pytest.mark.parametrize(
     ("command", "names"),
-    [("recipes", list(recipes())), ("methods", list(METHODS)), ("datasets", list(DATASETS)), ("networks", ["convnet"])],
+    [
+        ("recipes", list(recipes())),
+        ("methods", list(METHODS)),
+        ("datasets", list(DATASETS)),
+        ("networks", list(NETWORKS["resnet"].members)),
+    ],
 )
 def test_a_list_has_every_name_in_full_and_as_json(call: Call, command: str, names: list[str]) -> None:
     said = call(command)
@@ -435,6 +441,35 @@ def test_an_interruption_is_one_line(call: Call, monkeypatch: pytest.MonkeyPatch
     said = call("run", RECIPE, *flags(), "--out", "here")
     assert said.code == 130
     assert said.err.splitlines()[-1] == "datadistill: interrupted; the run goes on with --resume"
+
+
+def test_a_network_of_ones_own_is_pinned_by_its_source(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Path("my_own_nets.py")
+    source.write_text(
+        "from torch import nn\n\ndef make(shape, classes):\n"
+        "    layers = nn.Conv2d(shape[0], 4, 3), nn.LayerNorm((4, 6, 6)), nn.ReLU(), nn.Flatten()\n"
+        "    return nn.Sequential(*layers, nn.Linear(144, classes))\n"
+    )
+
+    def in_a_new_process(*words: object) -> Said:
+        monkeypatch.delitem(sys.modules, "my_own_nets", raising=False)
+        imported._find.cache_clear()
+        return call(*words, "--quiet")
+
+    own = flags("network=my_own_nets:make")
+    assert in_a_new_process("run", RECIPE, *own, "--out", "runs/own").code == 0
+    name = json.loads(Path("runs/own/evaluate/default.json").read_text())["network"]
+    assert re.fullmatch("my_own_nets:make@[0-9a-f]{12}", name)
+    assert name in Path("runs/own/config.toml").read_text()
+    assert in_a_new_process("run", RECIPE, *own, "--out", "runs/own", "--resume").code == 0
+    source.write_text(source.read_text() + "# changed\n")
+    said = refused(in_a_new_process("run", "runs/own", "--resume"))
+    assert (
+        f"config.toml: network: network 'my_own_nets:make': its source has changed since it was '{name[16:]}'" in said
+    )
+    assert in_a_new_process("experts", RECIPE, *own, "--out", "runs/changed").code == 0
+    assert len(list(Path("runs/experts").glob("*/manifest.json"))) == 3  # experts of each, and the full set of one
+    monkeypatch.delitem(sys.modules, "my_own_nets", raising=False)
 
 
 # --- exchange

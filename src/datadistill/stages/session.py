@@ -228,6 +228,24 @@ def _start(session: Session) -> None:
     for stage in _STAGES:
         run.update_stage(stage)
     save_record(run.plan, session.plan)
+    if (warning := _batch_norm_warning(session)) is not None:
+        session.reporter.say(warning)
+
+
+def _batch_norm_warning(session: Session) -> str | None:
+    """Say what is wrong with batch norm where a batch holds about one image per class; None where nothing is."""
+    config, classes = session.config, session.data.classes
+    networks = map(session.build_network, dict.fromkeys((config.network, config.evaluate.network or config.network)))
+    names = [network.name for network in networks if network.statistics_count]
+    sizes = [config.protocol(name).batch_size for name in config.protocols]
+    sizes += [config.method.unrolled.batch_size or config.ipc * classes] if config.method.unrolled else []
+    batch = min(config.ipc * classes, *sizes)
+    if not names or batch > classes:
+        return None
+    return (
+        f"warning: {' and '.join(names)}: batch norm over {batch} images of {classes} classes: statistics of about one "
+        "image per class do not describe real images, and accuracy suffers; take instancenorm or a larger ipc"
+    )
 
 
 def read_config(run: RunDir) -> RunConfig:
