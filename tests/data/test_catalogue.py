@@ -41,6 +41,17 @@ def test_registry() -> None:
         assert all(re.fullmatch(r"[0-9a-f]{32}", file.md5) for file in entry.remote)
 
 
+@pytest.mark.parametrize("name", [name for name in DATASETS if name != "digits"])
+def test_every_missing_set_is_one_line_that_says_where_it_was_looked_for(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataNotFoundError) as caught:
+        DATASETS[name].locate(tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"{name}: ")
+    assert f"looked in {tmp_path}" in message
+    assert "get " in message
+    assert "\n" not in message
+
+
 def test_unknown_name(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"^unknown data set 'cifra10'; did you mean 'cifar10'?"):
         load_dataset("cifra10", tmp_path, validation=0)

@@ -64,7 +64,7 @@ def test_kept_images_are_read_and_not_decoded_again(tmp_path: Path, paths: list[
     assert len(decodings) == 1
     assert torch.equal(first.images, again.images)
     assert first.note == again.note == ""
-    assert [path.name[:4] for path in (tmp_path / "kept").iterdir()] == ["set-"]
+    assert [path.name[:4] for path in (tmp_path / "kept").glob("*.safetensors")] == ["set-"]
 
 
 def test_everything_that_matters_is_in_the_key(tmp_path: Path, paths: list[Path], decodings: list[int]) -> None:
@@ -79,7 +79,7 @@ def test_everything_that_matters_is_in_the_key(tmp_path: Path, paths: list[Path]
     paths[0].write_bytes(paths[0].read_bytes() + b"?")
     os.utime(paths[0], ns=(0, 0))
     decode(paths, "set", Request(cache=cache))
-    assert len(decodings) == len(list(cache.iterdir())) == 7
+    assert len(decodings) == len(list(cache.glob("*.safetensors"))) == 7
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-8], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b""])
@@ -88,7 +88,7 @@ def test_damaged_kept_images_are_decoded_anew(
 ) -> None:
     request = Request(cache=tmp_path / "kept")
     expected = decode(paths, "set", request).images
-    (kept,) = (tmp_path / "kept").iterdir()
+    (kept,) = (tmp_path / "kept").glob("*.safetensors")
     whole = kept.read_bytes()
     kept.write_bytes(damage(whole))
     assert torch.equal(decode(paths, "set", request).images, expected)
@@ -104,7 +104,7 @@ def test_nothing_is_kept_of_a_set_with_an_unreadable_file(tmp_path: Path, paths:
     paths[2].write_bytes(paths[2].read_bytes()[:-60])
     with pytest.raises(DataError, match=f"^{re.escape(str(paths[2]))}: not a readable image"):
         decode(paths, "set", Request(cache=tmp_path / "kept"))
-    assert not (tmp_path / "kept").exists()
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == [".lock"]
 
 
 def test_a_kill_while_writing_leaves_nothing_that_is_read(
@@ -120,7 +120,9 @@ def test_a_kill_while_writing_leaves_nothing_that_is_read(
         with pytest.raises(KeyboardInterrupt):
             decode(paths, "set", request)
     assert not list((tmp_path / "kept").glob("*.safetensors"))
+    (tmp_path / "kept" / ".set-0.safetensors.1.tmp").write_bytes(b"half")  # what kill -9 leaves
     decode(paths, "set", request)
+    assert not list((tmp_path / "kept").glob(".*.tmp"))
     decode(paths, "set", request)
     assert len(decodings) == 2
 
@@ -136,5 +138,5 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, paths: list[
 def test_a_folder_is_kept_below_the_data_root(tmp_path: Path, paths: list[Path], write_images: Write) -> None:
     write_images(tmp_path / "set", {"b": 4})
     data = load_dataset("set", tmp_path, validation=0)
-    assert len(list((tmp_path / ".decoded").iterdir())) == 1
+    assert len(list((tmp_path / ".decoded").glob("*.safetensors"))) == 1
     assert load_dataset("set", tmp_path, validation=0).card == data.card

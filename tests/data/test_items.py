@@ -60,6 +60,12 @@ def test_names_are_those_of_the_dataset() -> None:
     assert from_dataset(named).card.classes == ("cat", "dog")
 
 
+def test_of_several_names_of_a_class_the_first_is_taken() -> None:
+    named = pairs()
+    named.classes = [("tench", "Tinca tinca"), ("goldfish",)]  # type: ignore[attr-defined]
+    assert from_dataset(named).card.classes == ("tench", "goldfish")
+
+
 def test_grey_beside_colour_and_other_sizes() -> None:
     mixed = pairs()
     mixed[0] = (Image.fromarray(PIXELS[0, :, :, 0]).resize((10, 8)), 0)

@@ -41,7 +41,8 @@ def describe(source: str, root: Path, flags: Flags) -> None:
 
 def _print(found: Survey, sheet: Path) -> None:
     console = Console()
-    table = plain_table(f"{found.name}: {found.kind}", "class", *(f">{part}" for part in found.counts))
+    _say(console, f"{found.name}: {found.kind}")
+    table = plain_table("", "class", *(f">{part}" for part in found.counts))
     for name in found.classes[:_SHOWN]:
         table.add_row(name, *(f"{counts[name]:,}" for counts in found.counts.values()))
     if len(found.classes) > _SHOWN:

@@ -21,7 +21,7 @@ from datadistill.core.arrays import Pixels
 from datadistill.core.errors import CorruptFileError, DataError
 from datadistill.data.reform import resized
 from datadistill.data.request import Form, Request, Resize
-from datadistill.runtime.atomic import content_key, read_tensors, write_tensors
+from datadistill.runtime.atomic import content_key, locked, read_tensors, write_tensors
 from datadistill.runtime.device import usable_cores
 from datadistill.runtime.progress import Reporter
 
@@ -69,15 +69,33 @@ def decode(paths: list[Path], name: str, request: Request) -> Decoded:
     if request.cache is None or len(paths) < WORTH_KEEPING:
         return _decode(paths, request.form, request.reporter)
     kept = request.cache / f"{name}-{_key(paths, request.form)}.safetensors"
+    if (found := _kept(kept)) is not None:
+        return found
     try:
-        tensors, words = read_tensors(kept)
+        with locked(request.cache / ".lock"):  # another process may be decoding the same
+            return _kept(kept) or _decode_and_keep(paths, kept, request)
+    except OSError as error:
+        request.reporter.say(f"{request.cache}: decoded images cannot be kept here ({error.strerror or error})")
+        return _decode(paths, request.form, request.reporter)
+
+
+def _kept(path: Path) -> Decoded | None:
+    """Return what is kept in a file; nothing where it is not there, damaged or foreign."""
+    try:
+        tensors, words = read_tensors(path)
         return Decoded(tensors["images"], words["note"])
-    except (CorruptFileError, KeyError):  # not there, damaged or foreign
-        decoded = _decode(paths, request.form, request.reporter)
+    except (CorruptFileError, KeyError):
+        return None
+
+
+def _decode_and_keep(paths: list[Path], kept: Path, request: Request) -> Decoded:
+    for left in kept.parent.glob(".*.tmp"):  # of a process that was killed: we hold the lock
+        left.unlink(missing_ok=True)
+    decoded = _decode(paths, request.form, request.reporter)
     try:
         write_tensors(kept, {"images": decoded.images}, {"note": decoded.note})
     except OSError as error:
-        request.reporter.say(f"{request.cache}: decoded images cannot be kept here ({error.strerror or error})")
+        request.reporter.say(f"{kept.parent}: decoded images cannot be kept here ({error.strerror or error})")
     return decoded
 
 
@@ -100,7 +118,7 @@ def _decode(paths: list[Path], form: Form, reporter: Reporter) -> Decoded:
             except BROKEN as error:
                 raise DataError(f"{paths[index]}: not a readable image ({error})") from error
 
-    _in_pool(work, len(paths), "decoding images", reporter)
+    in_pool(work, len(paths), "decoding images", reporter)
     return Decoded(images, target.note)
 
 
@@ -142,7 +160,7 @@ def _target(paths: list[Path], form: Form, reporter: Reporter) -> _Target:
         with opened(paths[index]) as image:
             heads[index] = image.size, image.mode in GREY
 
-    _in_pool(look, len(paths), "reading headers", reporter)
+    in_pool(look, len(paths), "reading headers", reporter)
     grey = not form.rgb and all(is_grey for _, is_grey in heads)
     if form.size is not None:
         return _Target(form.size, form.resize, grey, _resized_to(form.size, form.resize))
@@ -157,8 +175,8 @@ def _resized_to(size: tuple[int, int], resize: Resize) -> str:
     return f"; images brought to {size[0]}x{size[1]} ({resize})"
 
 
-def _in_pool(work: Callable[[int], None], count: int, title: str, reporter: Reporter) -> None:
-    """Call ``work`` for 0..count-1 in threads; the first error ends it."""
+def in_pool(work: Callable[[int], None], count: int, title: str, reporter: Reporter) -> None:
+    """Call ``work`` for 0..count-1 in threads, under one progress bar; the first error ends it."""
 
     def chunk(start: int) -> int:
         indices = range(start, min(start + _CHUNK, count))
@@ -173,9 +191,3 @@ def _in_pool(work: Callable[[int], None], count: int, title: str, reporter: Repo
                 bar.advance(done)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def as_tensor(image: Image.Image) -> Tensor:
-    """Return an image as bytes ``[c h w]``, grey or RGB as it is."""
-    array = np.array(plain(image, image.mode in GREY))
-    return torch.from_numpy(array).view(image.height, image.width, -1).permute(2, 0, 1)

@@ -49,10 +49,18 @@ def from_dataset(
         DataError: If an item is none of these, images differ in channels, a label is out of range, or a class has no
             training image; names the item.
     """
-    known = classes if classes is not None else getattr(train, "classes", None)
+    known = classes if classes is not None else _own_names(train)
     sides = (size, size) if isinstance(size, int) else size
     request = Request(form=Form(size=sides, resize=resize), reporter=reporter)
     return note_twins(read_items(train, test, known, name, f"dataset {type(train).__name__}", request), reporter)
+
+
+def _own_names(items: Any) -> list[str] | None:
+    """Return the names in ``items.classes``, of several for one class the first (torchvision's ImageNet)."""
+    names = getattr(items, "classes", None)
+    if not isinstance(names, (list, tuple)) or not names:
+        return None
+    return [str(name[0]) if isinstance(name, (list, tuple)) and name else str(name) for name in names]
 
 
 def read_items(

@@ -107,7 +107,7 @@ def _rows(files: list[Path], request: Request, names: list[str]) -> list[Row]:
             image = pick_column(columns, request.columns[0], _IMAGES, str(path))
             label = pick_column(columns, request.columns[1], _LABELS, str(path))
             records = [record for batch in file.iter_batches(columns=[image, label]) for record in batch.to_pylist()]
-        except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors are ValueErrors or OSErrors
+        except (OSError, ValueError, KeyError, NotImplementedError) as error:  # pyarrow's own are among these
             raise DataError(f"{path}: damaged or not a parquet file ({error})") from error
         if not names:
             names += _class_names(schema.metadata, label)

@@ -9,10 +9,9 @@ import torch
 from datadistill.core.arrays import Pixels
 from datadistill.core.errors import DataError
 from datadistill.data.base import RealData
-from datadistill.data.decode import BROKEN, GREY, as_tensor, opened
+from datadistill.data.decode import BROKEN, GREY, decode, in_pool, opened
 from datadistill.data.image_folder import SUFFIXES, TEST_FOLDERS, folders, pictures
-from datadistill.data.reform import reform_pixels
-from datadistill.data.request import Form
+from datadistill.data.request import Form, Request
 from datadistill.data.sampling import rows_by_class
 from datadistill.data.twins import twins
 from datadistill.runtime.atomic import checksum
@@ -54,6 +53,15 @@ class Survey:
         return list(dict.fromkeys(name for split in self.counts.values() for name in split))
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """One readable file: (height, width), channels, checksum of its bytes."""
+
+    size: tuple[int, int]
+    channels: int
+    digest: str
+
+
 def survey_data(data: RealData, kind: str) -> Survey:
     """Return what is in a data set that could be read."""
     card = data.card
@@ -78,20 +86,28 @@ def survey_folder(root: Path, reporter: Reporter) -> Survey:
     """Return what is in an image folder, unreadable files and missing classes among it; every file is decoded once."""
     found = Survey(name=root.resolve().name, kind="image folder")
     parts = _parts(root, found)
-    seen: dict[str, Path] = {}
-    sheet: dict[str, list[Pixels]] = {}
     files = [(part, own.name, path) for part, holder in parts for own in folders(holder) for path in pictures(own)]
-    with reporter.bar("looking at images", len(files)) as bar:
-        for part, name, path in files:
-            bar.advance()
-            _look(found, part, name, path, sheet)
-            first = seen.setdefault(checksum(path), path)
-            if first != path:
-                where = "in the training set" if part == "test" and first.is_relative_to(parts[0][1]) else "twice"
-                found.problems.append(f"{path}: is there {where}: {first}")
+    seen: list[_Seen | str] = [""] * len(files)
+
+    def look(index: int) -> None:
+        seen[index] = _look(files[index][2])
+
+    in_pool(look, len(files), "looking at images", reporter)
+    first: dict[str, tuple[str, Path]] = {}
+    for (part, name, path), one in zip(files, seen, strict=True):
+        if isinstance(one, str):
+            found.problems.append(one)
+            continue
+        found.counts.setdefault(part, Counter())[name] += 1
+        found.sizes[one.size] += 1
+        found.channels[one.channels] += 1
+        other, place = first.setdefault(one.digest, (part, path))
+        if place != path:
+            where = "in the training set" if (other, part) == ("train", "test") else "twice"
+            found.problems.append(f"{path}: is there {where}: {place}")
     _compare(found, parts)
     found.problems += _imbalance(found)
-    _lay_out(found, sheet)
+    _lay_out(found, [file for file, one in zip(files, seen, strict=True) if not isinstance(one, str)])
     return found
 
 
@@ -109,21 +125,17 @@ def _parts(root: Path, found: Survey) -> list[tuple[str, Path]]:
     return [("train", inside["train"])] * ("train" in inside) + [("test", folder) for folder in tests[:1]]
 
 
-def _look(found: Survey, part: str, name: str, path: Path, sheet: dict[str, list[Pixels]]) -> None:
+def _look(path: Path) -> _Seen | str:
+    """Return what is in a file, or what is wrong with it."""
     try:
         with opened(path) as image:
-            try:
-                image.load()
-            except BROKEN as error:
-                raise DataError(f"{path}: not a readable image ({error})") from error
-            found.sizes[image.size[1], image.size[0]] += 1
-            found.channels[1 if image.mode in GREY else 3] += 1
-            if part == "train" and len(sheet.setdefault(name, [])) < SHOWN:
-                sheet[name].append(as_tensor(image)[None])
+            image.load()
+            channels = 1 if image.mode in GREY else 3
+            return _Seen((image.height, image.width), channels, checksum(path))
     except DataError as error:
-        found.problems.append(str(error))
-        return
-    found.counts.setdefault(part, Counter())[name] += 1
+        return str(error)
+    except BROKEN as error:
+        return f"{path}: not a readable image ({error})"
 
 
 def _compare(found: Survey, parts: list[tuple[str, Path]]) -> None:
@@ -155,14 +167,20 @@ def _imbalance(found: Survey) -> list[str]:
     return [f"classes are unbalanced: {min(counts)} to {max(counts)} training images"]
 
 
-def _lay_out(found: Survey, sheet: dict[str, list[Pixels]]) -> None:
-    """Make the sheet: one class per row, at the most common size, in colour where any image is."""
-    rows = [own for own in list(sheet.values())[:_MOST_CLASSES] if own]
+def _lay_out(found: Survey, files: list[tuple[str, str, Path]]) -> None:
+    """Make the sheet of training images: one class per row, at the most common size, in colour where any image is."""
+    rows: dict[str, list[Path]] = {}
+    for part, name, path in files:
+        if part == "train" and len(rows.setdefault(name, [])) < SHOWN:
+            rows[name].append(path)
     if not rows:
         return
     size = max(found.sizes.items(), key=lambda entry: (entry[1], entry[0]))[0]
-    form = Form(size=size, rgb=set(found.channels) != {1})
-    found.columns = max(map(len, rows))
-    blank = torch.full((1, 3 if form.rgb else 1, *size), 255, dtype=torch.uint8)
-    tiles = [[reform_pixels(image, form) for image in own] + [blank] * (found.columns - len(own)) for own in rows]
-    found.sheet = torch.cat([tile for row in tiles for tile in row])
+    request = Request(form=Form(size=size, rgb=set(found.channels) != {1}))
+    found.columns = max(map(len, rows.values()))
+    tiles = []
+    for paths in list(rows.values())[:_MOST_CLASSES]:
+        images = decode(paths, found.name, request).images
+        blank = images.new_full((found.columns - len(paths), *images.shape[1:]), 255)
+        tiles += [images, blank]
+    found.sheet = torch.cat(tiles)
