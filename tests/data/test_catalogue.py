@@ -35,9 +35,9 @@ def test_registry() -> None:
     assert list(DATASETS)[:8] == [
         *("digits", "mnist", "fashion-mnist", "usps", "svhn", "cifar10", "cifar100", "tiny-imagenet"),
     ]
-    assert {*list(DATASETS)[8:]} == {*SUBSETS, "imagenet"}
+    assert {*list(DATASETS)[8:]} == {*SUBSETS, "imagenet", "cub200", "pascal-voc"}
     for name, entry in DATASETS.items():
-        assert bool(entry.remote) == (name != "digits" and "image" not in name)
+        assert bool(entry.remote) == (name in ("mnist", "fashion-mnist", "usps", "svhn", "cifar10", "cifar100"))
         assert all(re.fullmatch(r"[0-9a-f]{32}", file.md5) for file in entry.remote)
 
 

@@ -10,6 +10,7 @@ from datadistill.core.errors import DataError, DataNotFoundError, UsageError
 from datadistill.core.registry import find
 from datadistill.data.base import DatasetEntry, RealData
 from datadistill.data.cifar import CIFAR10_ARCHIVE, CIFAR100_ARCHIVE, find_cifar, read_cifar10, read_cifar100
+from datadistill.data.cub import CUB_FORM, find_cub, read_cub
 from datadistill.data.described import Description, read_description
 from datadistill.data.digits import read_digits
 from datadistill.data.download import fetch
@@ -26,6 +27,7 @@ from datadistill.data.svhn import SVHN_FILES, find_svhn, read_svhn
 from datadistill.data.tiny_imagenet import TINY_FORM, find_tiny_imagenet, read_tiny_imagenet
 from datadistill.data.twins import note_twins
 from datadistill.data.usps import USPS_FILES, find_usps, read_usps
+from datadistill.data.voc import VOC_FORM, find_voc, read_voc
 from datadistill.runtime.progress import Reporter, Silent
 
 DECODED = ".decoded"
@@ -122,6 +124,20 @@ DATASETS: dict[str, DatasetEntry] = {
         form=TINY_FORM,
     ),
     **imagenet_entries(),
+    "cub200": DatasetEntry(
+        read_cub,
+        "5,994 + 5,794 photographs of birds at 224x224, 200 classes",
+        "CUB_200_2011/ with images/, images.txt, image_class_labels.txt, train_test_split.txt, classes.txt",
+        locate=find_cub,
+        form=CUB_FORM,
+    ),
+    "pascal-voc": DatasetEntry(
+        read_voc,
+        "objects of PASCAL VOC 2007, cut out, at 224x224, 20 classes",
+        "VOCdevkit/VOC2007/ or VOC2007/ with Annotations/, JPEGImages/ and ImageSets/Main/{trainval,test}.txt",
+        locate=find_voc,
+        form=VOC_FORM,
+    ),
 }
 """Data sets by name; :func:`named` says which options may follow."""
 
@@ -139,6 +155,8 @@ ALIASES: dict[str, str] = {
     "tinyimagenet": "tiny-imagenet",
     "ImageNette": "imagenette",
     "ImageFruit": "imagefruit",
+    "CUB200": "cub200",
+    "PASCAL_VOC": "pascal-voc",
 }
 """How the systems of the field spell them."""
 

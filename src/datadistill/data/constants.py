@@ -35,5 +35,12 @@ CONSTANTS: dict[str, dict[str, Constants]] = {
     },
     "tiny-imagenet": {"mtt": _IMAGENET, "dc": _IMAGENET, "apm": _IMAGENET},
     "imagenet": {"mtt": _IMAGENET, "apm": _IMAGENET},
+    "cub200": {
+        "dd-2018": (
+            (0.47850531339645386, 0.4992702007293701, 0.4022205173969269),
+            (0.23210887610912323, 0.2277066558599472, 0.26652416586875916),
+        )
+    },
+    "pascal-voc": {"dd-2018": _IMAGENET},
 }
 """By registered name; the subsets of ImageNet share one entry."""

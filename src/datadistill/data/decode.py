@@ -33,6 +33,9 @@ COLOUR = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"}
 WORTH_KEEPING = 1000
 """Images from which on the decoded pixels are kept on disk."""
 
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom; the last two are the first pixels outside."""
+
 _CHUNK = 64  # files per task of the pool
 _FORMAT = 1  # raised when the same files and form give other pixels
 
@@ -53,7 +56,7 @@ class _Target:
     note: str
 
 
-def decode(paths: list[Path], name: str, request: Request) -> Decoded:
+def decode(paths: list[Path], name: str, request: Request, boxes: list[Box] | None = None) -> Decoded:
     """Return the images in these files, in order: grey if all are and nobody asks for colour, RGB otherwise.
 
     Without a size in ``request.form`` the most common one is taken, and the rest is brought to it.
@@ -62,21 +65,22 @@ def decode(paths: list[Path], name: str, request: Request) -> Decoded:
         paths: Image files of at least one image.
         name: Of the set, for the file in which the pixels are kept.
         request: Form, cache and reporter.
+        boxes: The part of every picture that is the image; absent for the whole. Needs a size in the form.
 
     Raises:
-        DataError: If a file cannot be decoded; names it.
+        DataError: If a file cannot be decoded, or a box does not lie in it; names it.
     """
     if request.cache is None or len(paths) < WORTH_KEEPING:
-        return _decode(paths, request.form, request.reporter)
-    kept = request.cache / f"{name}-{_key(paths, request.form)}.safetensors"
+        return _decode(paths, boxes, request)
+    kept = request.cache / f"{name}-{_key(paths, boxes, request.form)}.safetensors"
     if (found := _kept(kept)) is not None:
         return found
     try:
         with locked(request.cache / ".lock"):  # another process may be decoding the same
-            return _kept(kept) or _decode_and_keep(paths, kept, request)
+            return _kept(kept) or _decode_and_keep(paths, boxes, kept, request)
     except OSError as error:
         request.reporter.say(f"{request.cache}: decoded images cannot be kept here ({error.strerror or error})")
-        return _decode(paths, request.form, request.reporter)
+        return _decode(paths, boxes, request)
 
 
 def _kept(path: Path) -> Decoded | None:
@@ -88,10 +92,10 @@ def _kept(path: Path) -> Decoded | None:
         return None
 
 
-def _decode_and_keep(paths: list[Path], kept: Path, request: Request) -> Decoded:
-    for left in kept.parent.glob(".*.tmp"):  # of a process that was killed: we hold the lock
+def _decode_and_keep(paths: list[Path], boxes: list[Box] | None, kept: Path, request: Request) -> Decoded:
+    for left in (*kept.parent.glob(".*.tmp"), *kept.parent.glob(".tmp*")):  # of a killed process, ours and safetensors'
         left.unlink(missing_ok=True)
-    decoded = _decode(paths, request.form, request.reporter)
+    decoded = _decode(paths, boxes, request)
     try:
         write_tensors(kept, {"images": decoded.images}, {"note": decoded.note})
     except OSError as error:
@@ -99,26 +103,26 @@ def _decode_and_keep(paths: list[Path], kept: Path, request: Request) -> Decoded
     return decoded
 
 
-def _key(paths: list[Path], form: Form) -> str:
+def _key(paths: list[Path], boxes: list[Box] | None, form: Form) -> str:
     try:
         files = [(str(path), stat.st_size, stat.st_mtime_ns) for path in paths for stat in [path.stat()]]
     except OSError as error:
         raise DataError(f"{error.filename}: {error.strerror}") from error
-    return content_key({"format": _FORMAT, "files": files, "form": [form.size, form.resize, form.rgb]})
+    return content_key({"format": _FORMAT, "files": files, "boxes": boxes, "form": [form.size, form.resize, form.rgb]})
 
 
-def _decode(paths: list[Path], form: Form, reporter: Reporter) -> Decoded:
-    target = _target(paths, form, reporter)
+def _decode(paths: list[Path], boxes: list[Box] | None, request: Request) -> Decoded:
+    target = _target(paths, request.form, request.reporter)
     images = torch.empty(len(paths), 1 if target.grey else 3, *target.size, dtype=torch.uint8)
 
     def work(index: int) -> None:
         with opened(paths[index]) as image:
             try:
-                images[index] = _pixels(image, target)
+                images[index] = _pixels(image, None if boxes is None else boxes[index], target)
             except BROKEN as error:
                 raise DataError(f"{paths[index]}: not a readable image ({error})") from error
 
-    in_pool(work, len(paths), "decoding images", reporter)
+    in_pool(work, len(paths), "decoding images", request.reporter)
     return Decoded(images, target.note)
 
 
@@ -145,7 +149,11 @@ def plain(image: Image.Image, grey: bool) -> Image.Image:
     return image.convert("L" if grey else "RGB")
 
 
-def _pixels(image: Image.Image, target: _Target) -> Tensor:
+def _pixels(image: Image.Image, box: Box | None, target: _Target) -> Tensor:
+    if box is not None:
+        if not (0 <= box[0] < box[2] <= image.width and 0 <= box[1] < box[3] <= image.height):
+            raise ValueError(f"box {box} does not lie in {image.width} by {image.height} pixels")
+        image = image.crop(box)
     array = np.array(resized(plain(image, target.grey), target.size, target.resize))
     return torch.from_numpy(array).view(*target.size, -1).permute(2, 0, 1)
 
