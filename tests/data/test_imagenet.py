@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from datadistill.core.errors import ConfigError, DataError, DataNotFoundError
@@ -52,6 +53,29 @@ def test_a_folder_of_the_subset_alone_is_said_to_be_another_split(tmp_path: Path
     data = load_dataset("imagefruit-16x24-crop", tmp_path, validation=0)
     assert (data.card.name, data.card.shape) == ("imagefruit-16x24-crop", (3, 16, 24))
     assert data.card.split.endswith("as test of imagefruit-160, not ImageNet's own split of imagefruit")
+
+
+def test_unsorted_validation_images_with_the_list_of_kaggle(tmp_path: Path) -> None:
+    folder = write(tmp_path / "ILSVRC" / "Data" / "CLS-LOC", sorted(FRUIT))
+    before = load_dataset("imagefruit-8", tmp_path, validation=0)
+    lines = ["ImageId,PredictionString"]
+    for number, wnid in enumerate(FRUIT):
+        shutil.move(folder / "val" / wnid / f"{wnid}_0.JPEG", folder / "val" / f"ILSVRC2012_val_{number:08d}.JPEG")
+        (folder / "val" / wnid).rmdir()
+        lines.append(f"ILSVRC2012_val_{number:08d},{wnid} 85 1 499 272 {wnid} 1 1 2 2 ")
+    with pytest.raises(DataNotFoundError, match=r"^imagefruit: no folder"):
+        load_dataset("imagefruit-8", tmp_path, validation=0)
+    solution = tmp_path / "LOC_val_solution.csv"
+    solution.write_text("\n".join(lines))
+    after = load_dataset("imagefruit-8", tmp_path, validation=0)
+    assert after.card.classes == before.card.classes
+    by_label = after.test.images[after.test.labels.argsort()], before.test.images[before.test.labels.argsort()]
+    assert torch.equal(*by_label)
+    assert "labels from LOC_val_solution.csv" in after.card.split
+    for line in ("../secret,n07753275 1", "ILSVRC2012_val_1,n999"):
+        solution.write_text("\n".join([*lines, line]))
+        with pytest.raises(DataError, match=r"LOC_val_solution.csv: line 12: expected an image and a WordNet id"):
+            load_dataset("imagefruit-8", tmp_path, validation=0)
 
 
 def test_classes_of_one_s_own(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from datadistill.core.errors import DataError, UnknownNameError, nearest
 from datadistill.data.base import RealData
-from datadistill.data.decode import BROKEN
+from datadistill.data.decode import BROKEN, in_pool
 from datadistill.data.items import read_items
 from datadistill.data.request import Request
 
@@ -111,8 +111,19 @@ def _rows(files: list[Path], request: Request, names: list[str]) -> list[Row]:
             raise DataError(f"{path}: damaged or not a parquet file ({error})") from error
         if not names:
             names += _class_names(schema.metadata, label)
-        rows += [(_open(record[image], path, i), record[label]) for i, record in enumerate(records)]
+        images = _pictures([record[image] for record in records], path, request)
+        rows += [(picture, record[label]) for picture, record in zip(images, records, strict=True)]
     return rows
+
+
+def _pictures(values: list[Any], path: Path, request: Request) -> list[Image.Image]:
+    images: list[Any] = [None] * len(values)
+
+    def work(row: int) -> None:
+        images[row] = _open(values[row], path, row)
+
+    in_pool(work, len(values), f"decoding {path.name}", request.reporter)
+    return images
 
 
 def _class_names(metadata: dict[bytes, bytes] | None, label: str) -> list[str]:
