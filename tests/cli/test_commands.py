@@ -181,6 +181,8 @@ def test_a_folder_is_described_with_its_problems_and_a_sheet(call: Call, tmp_pat
 def test_files_and_names_are_described_too(call: Call, tmp_path: Path) -> None:
     np.savez(tmp_path / "mine.npz", images=np.arange(160, dtype=np.uint8).reshape(10, 4, 4), labels=np.arange(10) % 2)
     assert "problems: none" in call("datasets", "mine.npz").out
+    (tmp_path / "data" / "digits").mkdir(parents=True)  # a registered name goes before a folder
+    assert json.loads(call("datasets", "digits", "--json").out)["sizes"] == {"8x8": 1797}
     assert json.loads(call("datasets", "digits-16", "--json").out)["sizes"] == {"16x16": 1797}
     assert refused(call("datasets", "no/such")).startswith("no/such: no such file or folder")
     assert refused(call("datasets", "digitz")) == "unknown data set 'digitz'; did you mean 'digits'?"

@@ -9,6 +9,7 @@ from rich.console import Console
 from datadistill.cli.flags import Flags
 from datadistill.cli.tables import plain_table
 from datadistill.data import load_dataset
+from datadistill.data.catalogue import is_named
 from datadistill.data.parquet import parquet_files
 from datadistill.data.survey import Survey, survey_data, survey_folder
 from datadistill.runtime.progress import Reporter, Silent, Terminal
@@ -24,7 +25,8 @@ def describe(source: str, root: Path, flags: Flags) -> None:
         UsageError: If there is no such set, or, unless it is an image folder, it cannot be read.
     """
     reporter: Reporter = Silent() if flags.quiet or flags.json else Terminal()
-    folder = next((place for place in (Path(source).expanduser(), root / source) if place.is_dir()), None)
+    places = () if is_named(source, root) else (Path(source).expanduser(), root / source)
+    folder = next((place for place in places if place.is_dir()), None)
     if folder is not None and not parquet_files(folder):
         found = survey_folder(folder, reporter)
     else:

@@ -217,7 +217,7 @@ def _load(name: str, root: Path, download: bool, request: Request, described: De
     own = described.request(request, Form()) if described else request
     if name.startswith(HUB):
         return note_twins(read_hub(name, own), request.reporter)
-    if _is_path(name, root) and not _is_named(name, root):
+    if _is_path(name, root) and not is_named(name, root):
         if name.endswith(".toml") and described is None:
             return _read_described(name, root, download, request)
         return note_twins(read_path(_found(name, root), own), request.reporter)
@@ -230,7 +230,7 @@ def _read_described(name: str, root: Path, download: bool, request: Request) -> 
     path = _found(name, root)
     described = read_description(path)
     beside = path.parent / described.dataset
-    source = str(beside) if beside.exists() and not _is_named(described.dataset, root) else described.dataset
+    source = str(beside) if beside.exists() and not is_named(described.dataset, root) else described.dataset
     data = _load(source, root, download, request, described)
     return replace(data, card=replace(data.card, name=described.name or path.stem))
 
@@ -248,7 +248,7 @@ def _read_named(entry: DatasetEntry, root: Path, download: bool, request: Reques
     return entry.read(root, request)
 
 
-def _is_named(name: str, root: Path) -> bool:
+def is_named(name: str, root: Path) -> bool:
     """Say whether a name is read as a registered one; one with options gives way to a path where its files are not."""
     try:
         key, entry, _ = named(name)
