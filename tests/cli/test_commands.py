@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import datadistill as dd
 from datadistill.cli.main import main
@@ -83,6 +84,20 @@ def refused(said: Said) -> str:
 # --- help and lists
 
 
+ARGUMENTS = {
+    **{name: ["RECIPE"] for name in ("run", "plan")},
+    **{name: ["TARGET"] for name in ("experts", "distill", "evaluate", "report")},
+    **{"export": ["SOURCE", "DESTINATION"], "import": ["SOURCE", "RECIPE"], "cite": ["SOURCE"], "datasets": ["SOURCE"]},
+}
+"""Frozen as well: the positional arguments of every command that has some."""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_exactly_the_frozen_arguments(call: Call, command: str) -> None:
+    said = call(command, "--help").out
+    assert re.findall(r"^│ [*]? *([A-Z]+) ", said, re.MULTILINE) == ARGUMENTS.get(command, [])
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_every_command_is_short_and_has_exactly_the_frozen_flags(call: Call, command: str) -> None:
     said = call(command, "--help")
@@ -133,8 +148,50 @@ def test_a_name_is_never_cut_short_in_a_narrow_terminal(call: Call, monkeypatch:
 
 def test_the_data_sets_that_are_there_are_told_from_those_that_are_not(call: Call) -> None:
     found = {row["data set"]: row["found"] for row in json.loads(call("datasets", "--json").out)}
-    assert found["digits"] == "yes"
-    assert found["mnist"] == found["cifar10"] == "no"
+    assert found["digits"] == "scikit-learn"
+    assert found["mnist"] == found["cifar10"] == found["imagenette"] == "no"
+
+
+def test_listing_data_sets_reads_none(call: Call, tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        path = tmp_path / "data" / "SVHN" / f"{name}_32x32.mat"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"no matrix")
+    found = {row["data set"]: row["found"] for row in json.loads(call("datasets", "--json").out)}
+    assert found["svhn"] == str(Path("data") / "SVHN")
+
+
+def write_pets(folder: Path) -> Path:
+    for seed, name in enumerate(("cat", "dog")):
+        (folder / name).mkdir(parents=True)
+        for i in range(5):
+            pixels = np.random.default_rng(10 * seed + i).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_a_folder_is_described_with_its_problems_and_a_sheet(call: Call, tmp_path: Path) -> None:
+    folder = write_pets(tmp_path / "pets")
+    (folder / "dog" / "4.png").write_bytes(b"no image")
+    said = call("datasets", "pets")
+    assert said.code == 0
+    words = ("2 classes", "sizes: 4x6 (9)", "dog/4.png: not a readable", "problems: 1")
+    assert [word for word in words if word not in said.out] == []
+    with Image.open(tmp_path / "pets-contact-sheet.png") as sheet:
+        assert sheet.size[0] > sheet.size[1]
+    told = json.loads(call("datasets", "pets", "--json", "--out", "sheet.png").out)
+    assert (told["classes"], told["contact_sheet"]) == ({"train": {"cat": 5, "dog": 4}}, "sheet.png")
+    assert len(told["problems"]) == 1
+
+
+def test_files_and_names_are_described_too(call: Call, tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", images=np.arange(160, dtype=np.uint8).reshape(10, 4, 4), labels=np.arange(10) % 2)
+    assert "problems: none" in call("datasets", "mine.npz").out
+    (tmp_path / "data" / "digits").mkdir(parents=True)  # a registered name goes before a folder
+    assert json.loads(call("datasets", "digits", "--json").out)["sizes"] == {"8x8": 1797}
+    assert json.loads(call("datasets", "digits-16", "--json").out)["sizes"] == {"16x16": 1797}
+    assert refused(call("datasets", "no/such")).startswith("no/such: no such file or folder")
+    assert refused(call("datasets", "digitz")) == "unknown data set 'digitz'; did you mean 'digits'?"
 
 
 # --- run
@@ -349,7 +406,7 @@ def test_a_data_set_that_does_not_exist_is_named(call: Call, dataset: str, expec
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (["ipc=5000"], "class 0 has"),
+        (["ipc=5000"], "class 0 ('0') has"),
         (["validation=100000"], "digits: validation: cannot separate 100000 of 1437 images"),
         (["preprocess=normalize"], "unknown preprocessing 'normalize'; did you mean 'normalise'?"),
         (["preprocess=zca:-1"], "zca: eps must be a positive number"),

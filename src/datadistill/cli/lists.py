@@ -7,9 +7,10 @@ from pathlib import Path
 from rich.console import Console
 
 from datadistill.cli.flags import Flags
+from datadistill.cli.overview import describe
 from datadistill.cli.tables import plain_table
 from datadistill.config import load_recipe, recipes
-from datadistill.core.errors import DataError, DataNotFoundError
+from datadistill.core.errors import DataNotFoundError
 from datadistill.data import DATASETS, DatasetEntry, default_data_root
 from datadistill.methods import METHODS
 from datadistill.networks import NETWORKS, build_network
@@ -32,9 +33,17 @@ def list_recipes(*, flags: Flags = Flags()) -> None:
     _show("recipes", ("recipe", "method", "data set", "ipc", "about"), rows, flags)
 
 
-def datasets(*, flags: Flags = Flags()) -> None:
-    """List the data sets, and which of them are found below the data root."""
+def datasets(source: str | None = None, *, flags: Flags = Flags()) -> None:
+    """List the data sets and where they are found, or describe one of your own.
+
+    Args:
+        source: A folder of images, an .npz, .parquet or .toml file, or a name: what is in it, what is wrong with it,
+            and a sheet of its images (--out: where).
+    """
     root = flags.data_root or default_data_root()
+    if source is not None:
+        describe(source, root, flags)
+        return
     rows = [(name, entry.summary, _found(entry, root), entry.files) for name, entry in DATASETS.items()]
     _show(f"data sets, looked for below {root}", ("data set", "what it is", "found", "files"), rows, flags)
 
@@ -62,14 +71,11 @@ def _members(family: NetworkFamily) -> Iterator[tuple[str, str, str, str, str]]:
 
 
 def _found(entry: DatasetEntry, root: Path) -> str:
-    """Say whether a data set can be read, by reading it."""
+    """Say where a data set lies; nothing is read."""
     try:
-        entry.read(root)
+        return str(entry.locate(root))
     except DataNotFoundError:
         return "no"
-    except DataError:
-        return "damaged"
-    return "yes"
 
 
 def _show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], flags: Flags) -> None:

@@ -201,10 +201,10 @@ class RunConfig:
 
     Attributes:
         seed: Of the run.
-        dataset: Registered name, or a path to an image folder or an ``.npz`` file.
+        dataset: Registered name, maybe with options, or a path: see :func:`datadistill.data.load_dataset`.
         validation: Training images held out before anything is trained; selection happens on them. 0 means
             that nothing is selected and the last iterate is the result.
-        preprocess: ``normalise``, ``normalise:<constants>``, ``zca`` or ``none``.
+        preprocess: ``normalise``, ``normalise:<constants>`` (a system, or ``measured``), ``zca`` or ``none``.
         network: Student, experts and, by default, evaluation networks. One by import path gets the hash of its source,
             here and in ``evaluate``.
         augment: ``dsa``, ``dsa:<operations>``, ``crop-flip`` or ``none``.

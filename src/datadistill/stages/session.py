@@ -16,7 +16,7 @@ from datadistill.config import RunConfig, load_recipe, to_toml
 from datadistill.core.errors import RunError
 from datadistill.core.randomness import Randomness
 from datadistill.data import Preprocess, RealData, default_data_root, fit_preprocess, load_dataset
-from datadistill.data.sampling import sample_per_class
+from datadistill.data.sampling import check_enough
 from datadistill.data.split import hold_out
 from datadistill.networks import FlatNetwork, build_network
 from datadistill.runtime.atomic import locked, write_text
@@ -222,7 +222,8 @@ def _start(session: Session) -> None:
     _ = session.data, session.preprocess, session.network
     if config.evaluate.network:
         session.build_network(config.evaluate.network)
-    sample_per_class(session.data.train.labels, config.ipc, session.data.classes, session.rng.stream("check"))
+    card = session.data.card
+    check_enough(session.data.train.labels, card.classes, config.ipc, card.name)
     write_text(run.config, to_toml(config))
     save_record(run.provenance, collect_provenance(config.seed, session.device))
     for stage in _STAGES:
