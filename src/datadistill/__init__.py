@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datadistill.data import RealData as RealData
     from datadistill.data import fit_preprocess as fit_preprocess
     from datadistill.data import from_arrays as from_arrays
+    from datadistill.data import from_dataset as from_dataset
     from datadistill.data import load_dataset as load_dataset
     from datadistill.evaluate.protocol import Protocol as Protocol
     from datadistill.methods import METHODS as METHODS
@@ -42,6 +43,7 @@ _HOMES = {
     "build_network": "networks",
     "fit_preprocess": "data",
     "from_arrays": "data",
+    "from_dataset": "data",
     "load_artifact": "synthetic.artifact",
     "load_dataset": "data",
     "load_recipe": "config",

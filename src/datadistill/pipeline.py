@@ -54,7 +54,8 @@ def run(
         recipe: Name of a recipe, a path to a ``.toml`` file, or a configuration.
         settings: ``key=value`` changes of a named recipe: ``"iterations=500"``, ``"method.mtt.image_lr=30"``.
         out: The run directory; ``runs/<recipe>`` by default.
-        data: The user's own data, from :func:`datadistill.from_arrays`; the recipe's data set otherwise.
+        data: The user's own data, from :func:`datadistill.from_arrays` or :func:`datadistill.from_dataset`; the
+            recipe's data set otherwise.
         resume: Whether a run directory that is there is gone on with.
         device: ``auto``, ``cpu``, ``cuda`` …
         data_root: Where named data sets are; ``$DATADISTILL_DATA`` or ``data`` by default.

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import datadistill as dd
 from datadistill.cli.main import main
@@ -20,6 +21,7 @@ from datadistill.core.errors import DataNotFoundError
 from datadistill.data import DATASETS
 from datadistill.evaluate.protocol import PROTOCOLS
 from datadistill.methods import METHODS
+from datadistill.networks import NETWORKS, imported
 from datadistill.runtime.rundir import RunDir
 from system.tiny_run import RECIPE, TINY, contents, copy_of_finished, finished, flags, flip_byte, set_stage
 
@@ -82,6 +84,20 @@ def refused(said: Said) -> str:
 # --- help and lists
 
 
+ARGUMENTS = {
+    **{name: ["RECIPE"] for name in ("run", "plan")},
+    **{name: ["TARGET"] for name in ("experts", "distill", "evaluate", "report")},
+    **{"export": ["SOURCE", "DESTINATION"], "import": ["SOURCE", "RECIPE"], "cite": ["SOURCE"], "datasets": ["SOURCE"]},
+}
+"""Frozen as well: the positional arguments of every command that has some."""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_exactly_the_frozen_arguments(call: Call, command: str) -> None:
+    said = call(command, "--help").out
+    assert re.findall(r"^│ [*]? *([A-Z]+) ", said, re.MULTILINE) == ARGUMENTS.get(command, [])
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_every_command_is_short_and_has_exactly_the_frozen_flags(call: Call, command: str) -> None:
     said = call(command, "--help")
@@ -108,7 +124,12 @@ def test_the_version_is_one_line(call: Call) -> None:
 
 @pytest.mark.parametrize(
     ("command", "names"),
-    [("recipes", list(recipes())), ("methods", list(METHODS)), ("datasets", list(DATASETS)), ("networks", ["convnet"])],
+    [
+        ("recipes", list(recipes())),
+        ("methods", list(METHODS)),
+        ("datasets", list(DATASETS)),
+        ("networks", list(NETWORKS["resnet"].members)),
+    ],
 )
 def test_a_list_has_every_name_in_full_and_as_json(call: Call, command: str, names: list[str]) -> None:
     said = call(command)
@@ -127,8 +148,50 @@ def test_a_name_is_never_cut_short_in_a_narrow_terminal(call: Call, monkeypatch:
 
 def test_the_data_sets_that_are_there_are_told_from_those_that_are_not(call: Call) -> None:
     found = {row["data set"]: row["found"] for row in json.loads(call("datasets", "--json").out)}
-    assert found["digits"] == "yes"
-    assert found["mnist"] == found["cifar10"] == "no"
+    assert found["digits"] == "scikit-learn"
+    assert found["mnist"] == found["cifar10"] == found["imagenette"] == "no"
+
+
+def test_listing_data_sets_reads_none(call: Call, tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        path = tmp_path / "data" / "SVHN" / f"{name}_32x32.mat"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"no matrix")
+    found = {row["data set"]: row["found"] for row in json.loads(call("datasets", "--json").out)}
+    assert found["svhn"] == str(Path("data") / "SVHN")
+
+
+def write_pets(folder: Path) -> Path:
+    for seed, name in enumerate(("cat", "dog")):
+        (folder / name).mkdir(parents=True)
+        for i in range(5):
+            pixels = np.random.default_rng(10 * seed + i).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_a_folder_is_described_with_its_problems_and_a_sheet(call: Call, tmp_path: Path) -> None:
+    folder = write_pets(tmp_path / "pets")
+    (folder / "dog" / "4.png").write_bytes(b"no image")
+    said = call("datasets", "pets")
+    assert said.code == 0
+    words = ("2 classes", "sizes: 4x6 (9)", "dog/4.png: not a readable", "problems: 1")
+    assert [word for word in words if word not in said.out] == []
+    with Image.open(tmp_path / "pets-contact-sheet.png") as sheet:
+        assert sheet.size[0] > sheet.size[1]
+    told = json.loads(call("datasets", "pets", "--json", "--out", "sheet.png").out)
+    assert (told["classes"], told["contact_sheet"]) == ({"train": {"cat": 5, "dog": 4}}, "sheet.png")
+    assert len(told["problems"]) == 1
+
+
+def test_files_and_names_are_described_too(call: Call, tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", images=np.arange(160, dtype=np.uint8).reshape(10, 4, 4), labels=np.arange(10) % 2)
+    assert "problems: none" in call("datasets", "mine.npz").out
+    (tmp_path / "data" / "digits").mkdir(parents=True)  # a registered name goes before a folder
+    assert json.loads(call("datasets", "digits", "--json").out)["sizes"] == {"8x8": 1797}
+    assert json.loads(call("datasets", "digits-16", "--json").out)["sizes"] == {"16x16": 1797}
+    assert refused(call("datasets", "no/such")).startswith("no/such: no such file or folder")
+    assert refused(call("datasets", "digitz")) == "unknown data set 'digitz'; did you mean 'digits'?"
 
 
 # --- run
@@ -343,7 +406,7 @@ def test_a_data_set_that_does_not_exist_is_named(call: Call, dataset: str, expec
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (["ipc=5000"], "class 0 has"),
+        (["ipc=5000"], "class 0 ('0') has"),
         (["validation=100000"], "digits: validation: cannot separate 100000 of 1437 images"),
         (["preprocess=normalize"], "unknown preprocessing 'normalize'; did you mean 'normalise'?"),
         (["preprocess=zca:-1"], "zca: eps must be a positive number"),
@@ -435,6 +498,35 @@ def test_an_interruption_is_one_line(call: Call, monkeypatch: pytest.MonkeyPatch
     said = call("run", RECIPE, *flags(), "--out", "here")
     assert said.code == 130
     assert said.err.splitlines()[-1] == "datadistill: interrupted; the run goes on with --resume"
+
+
+def test_a_network_of_ones_own_is_pinned_by_its_source(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Path("my_own_nets.py")
+    source.write_text(
+        "from torch import nn\n\ndef make(shape, classes):\n"
+        "    layers = nn.Conv2d(shape[0], 4, 3), nn.LayerNorm((4, 6, 6)), nn.ReLU(), nn.Flatten()\n"
+        "    return nn.Sequential(*layers, nn.Linear(144, classes))\n"
+    )
+
+    def in_a_new_process(*words: object) -> Said:
+        monkeypatch.delitem(sys.modules, "my_own_nets", raising=False)
+        imported._find.cache_clear()
+        return call(*words, "--quiet")
+
+    own = flags("network=my_own_nets:make")
+    assert in_a_new_process("run", RECIPE, *own, "--out", "runs/own").code == 0
+    name = json.loads(Path("runs/own/evaluate/default.json").read_text())["network"]
+    assert re.fullmatch("my_own_nets:make@[0-9a-f]{12}", name)
+    assert name in Path("runs/own/config.toml").read_text()
+    assert in_a_new_process("run", RECIPE, *own, "--out", "runs/own", "--resume").code == 0
+    source.write_text(source.read_text() + "# changed\n")
+    said = refused(in_a_new_process("run", "runs/own", "--resume"))
+    assert (
+        f"config.toml: network: network 'my_own_nets:make': its source has changed since it was '{name[16:]}'" in said
+    )
+    assert in_a_new_process("experts", RECIPE, *own, "--out", "runs/changed").code == 0
+    assert len(list(Path("runs/experts").glob("*/manifest.json"))) == 3  # experts of each, and the full set of one
+    monkeypatch.delitem(sys.modules, "my_own_nets", raising=False)
 
 
 # --- exchange

@@ -109,7 +109,7 @@ def test_an_unknown_method_is_named_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("top", "expected"),
     [
-        ('network = "convnets-3"', "my.toml: network: unknown network 'convnets-3'; did you mean 'ConvNetD3'?"),
+        ('network = "convnets-3"', "my.toml: network: unknown network 'convnets-3'; did you mean 'convnet-3'?"),
         ('network = "convnet-3-batchnrom"', "my.toml: network: network 'convnet-3-batchnrom': unknown option"),
         ('network = "convnet-99"', "my.toml: network: a ConvNet has 1 to 8 blocks, got 99"),
         ('augment = "dsaa"', "my.toml: augment: unknown augmentation 'dsaa'; did you mean 'dsa'?"),

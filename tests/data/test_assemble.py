@@ -24,8 +24,8 @@ def together(train: Split, test: Split, classes: int = 2) -> RealData:
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (pixels(2, 2, 4, 4), torch.tensor([0, 1]), "not uint8 images with 1 or 3 channels: torch.uint8 [2, 2, 4, 4]"),
-        (pixels(2, 1, 4, 4).float(), torch.tensor([0, 1]), "not uint8 images with 1 or 3 channels: torch.float32"),
+        (pixels(2, 2, 4), torch.tensor([0, 1]), "not uint8 images [n c h w]: torch.uint8 [2, 2, 4]"),
+        (pixels(2, 1, 4, 4).float(), torch.tensor([0, 1]), "not uint8 images [n c h w]: torch.float32"),
         (pixels(2, 1, 4, 4), torch.tensor([0]), "2 images but labels of shape [1]"),
         (pixels(0, 1, 4, 4), torch.tensor([], dtype=torch.int64), "no images"),
         (pixels(2, 1, 4, 4), torch.tensor([0, 2]), "label 2 is outside 0..1 (2 classes)"),

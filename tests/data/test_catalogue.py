@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 import torch
 
 from datadistill.core.errors import DataError, DataNotFoundError, UnknownNameError
-from datadistill.data import ALIASES, DATASETS, DatasetEntry, catalogue, load_dataset
+from datadistill.data import DATASETS, DatasetEntry, catalogue, load_dataset
 from datadistill.data.base import RemoteFile
+from datadistill.data.imagenet_classes import SUBSETS
 
 Write = Callable[..., Path]
 
@@ -30,11 +32,24 @@ def test_names_and_aliases(tmp_path: Path, write_idx: Write, name: str) -> None:
 
 
 def test_registry() -> None:
-    assert list(DATASETS) == ["digits", "mnist", "fashion-mnist", "cifar10", "cifar100"]
-    assert set(ALIASES.values()) <= set(DATASETS)
+    assert list(DATASETS)[:8] == [
+        *("digits", "mnist", "fashion-mnist", "usps", "svhn", "cifar10", "cifar100", "tiny-imagenet"),
+    ]
+    assert {*list(DATASETS)[8:]} == {*SUBSETS, "imagenet", "cub200", "pascal-voc"}
     for name, entry in DATASETS.items():
-        assert bool(entry.remote) == (name != "digits")
+        assert bool(entry.remote) == (name in ("mnist", "fashion-mnist", "usps", "svhn", "cifar10", "cifar100"))
         assert all(re.fullmatch(r"[0-9a-f]{32}", file.md5) for file in entry.remote)
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS if name != "digits"])
+def test_every_missing_set_is_one_line_that_says_where_it_was_looked_for(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataNotFoundError) as caught:
+        DATASETS[name].locate(tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"{name}: ")
+    assert f"looked in {tmp_path}" in message
+    assert "get " in message
+    assert "\n" not in message
 
 
 def test_unknown_name(tmp_path: Path) -> None:
@@ -50,7 +65,7 @@ def test_paths(tmp_path: Path, write_images: Write, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     assert load_dataset("./pets", Path("elsewhere"), validation=0).card.name == "pets"
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(DataError, match=r"notes.txt: neither an .npz file nor a folder of images$"):
+    with pytest.raises(DataError, match=r"notes.txt: neither an .npz or .parquet file nor a folder of images$"):
         load_dataset("notes.txt", tmp_path, validation=0)
     for name in ("none.npz", "no/such"):
         with pytest.raises(DataNotFoundError, match=f"^{name}: no such file or folder, neither from here nor below"):
@@ -63,9 +78,17 @@ def test_a_registered_name_goes_before_a_folder(tmp_path: Path, monkeypatch: pyt
     assert load_dataset("digits", tmp_path, validation=0).card.name == "digits"
 
 
+def test_a_folder_goes_before_a_name_with_options_that_is_not_there(tmp_path: Path, write_images: Write) -> None:
+    write_images(tmp_path / "mnist-28", {"a": 5, "b": 5})
+    write_images(tmp_path / "digits-16", {"a": 5, "b": 5})
+    assert load_dataset("mnist-28", tmp_path, validation=0).card.classes == ("a", "b")
+    assert load_dataset("digits-16", tmp_path, validation=0).card.shape == (1, 16, 16)
+    assert load_dataset("./digits-16", tmp_path, validation=0).card.classes == ("a", "b")
+
+
 def entry(address: str, md5: str) -> DatasetEntry:
     remote = tuple(RemoteFile(f"mnist/{name}", (f"{address}/{name}",), md5) for name in NAMES)
-    return DatasetEntry(DATASETS["mnist"].read, "", "", remote)
+    return replace(DATASETS["mnist"], remote=remote)
 
 
 NAMES = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
@@ -79,7 +102,7 @@ def test_missing_files_are_fetched(tmp_path: Path, write_idx: Write, monkeypatch
         RemoteFile(f"mnist/{n}", ((source / n).as_uri(),), hashlib.md5((source / n).read_bytes()).hexdigest())
         for n in NAMES
     )
-    monkeypatch.setitem(catalogue.DATASETS, "mnist", DatasetEntry(DATASETS["mnist"].read, "", "", remote))
+    monkeypatch.setitem(catalogue.DATASETS, "mnist", replace(DATASETS["mnist"], remote=remote))
     with pytest.raises(DataNotFoundError, match=r"^mnist: missing train-images"):
         load_dataset("mnist", tmp_path / "root", validation=0, download=False)
     assert len(load_dataset("mnist", tmp_path / "root", validation=0).train) == 20

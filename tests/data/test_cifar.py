@@ -24,7 +24,7 @@ def test_reads_pickles_of_every_age(tmp_path: Path, write_cifar: Write, noise: A
     assert torch.equal(data.test.images.flatten(1), torch.from_numpy(noise(10, 3072, seed=5)))
     assert data.train.labels.tolist() == [*range(10)] * 5
     assert data.card.classes[3] == "class 3"
-    assert list(data.card.constants) == ["mtt", "measured-2018"]
+    assert list(data.card.constants) == ["mtt", "dc", "apm", "dd-2018"]
 
 
 @pytest.mark.parametrize("protocol", ["python2", 4])
@@ -32,7 +32,7 @@ def test_cifar100_has_fine_labels(tmp_path: Path, write_cifar: Write, protocol: 
     write_cifar(tmp_path, classes=100, protocol=protocol)
     data = read_cifar100(tmp_path)
     assert (data.classes, data.test.labels.tolist()) == (100, list(range(100)))
-    assert list(data.card.constants) == ["dc", "mtt"]
+    assert list(data.card.constants) == ["dc", "mtt", "apm"]
 
 
 def test_the_folder_itself_may_be_the_root(tmp_path: Path, write_cifar: Write) -> None:

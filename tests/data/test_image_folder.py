@@ -14,6 +14,7 @@ from PIL import Image
 
 from datadistill.core.errors import DataError, DataNotFoundError
 from datadistill.data.image_folder import read_image_folder
+from datadistill.data.request import Request
 from datadistill.runtime.progress import Bar, Silent
 
 Write = Callable[..., Path]
@@ -72,7 +73,7 @@ def test_other_sizes_are_resized_and_counted(tmp_path: Path, write_images: Write
     write_images(tmp_path, {"b": 2}, size=(12, 8), first=50)
     data = read_image_folder(tmp_path)
     assert data.card.shape == (3, 4, 6)
-    assert data.card.source.endswith("; 2 of 11 images resized to 6x4 (Lanczos)")
+    assert data.card.source.endswith("; 2 of 11 images resized to 4x6 (squash)")
 
 
 def test_other_files_are_left_alone(tmp_path: Path, write_images: Write) -> None:
@@ -137,5 +138,5 @@ def test_progress_is_shown(tmp_path: Path, write_images: Write) -> None:
             yield One()
 
     write_images(tmp_path, {"a": 40, "b": 30})
-    read_image_folder(tmp_path, Counting())
+    read_image_folder(tmp_path, Request(reporter=Counting()))
     assert seen == [("reading headers", 70), 64, 6, ("decoding images", 70), 64, 6]

@@ -40,6 +40,9 @@ def test_round_trip_through_a_file(tmp_path: Path, classes: list[str] | None) ->
         (BYTES[..., 0], (1, 4, 5)),
         (BYTES.transpose(0, 3, 1, 2), (3, 4, 5)),
         (torch.from_numpy(BYTES.transpose(0, 3, 1, 2)), (3, 4, 5)),
+        (BYTES[..., :2], (2, 4, 5)),
+        (BYTES.transpose(0, 3, 1, 2)[:, :2], (2, 4, 5)),
+        (np.tile(BYTES, (1, 2, 1, 2))[..., :4], (4, 8, 5)),
         (BYTES / 255, (3, 4, 5)),
         ((BYTES / 255).astype(np.float32), (3, 4, 5)),
         ((BYTES / 255).astype(">f4"), (3, 4, 5)),
@@ -70,7 +73,7 @@ def test_images_and_labels_are_parted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"x_train": BYTES[:, :, :, :2]}, "x_train: shape [10, 4, 5, 2] is not"),
+        ({"x_train": BYTES[:, :, :, :2]}, "training images are [2, 4, 5], test images [3, 4, 5]"),
         ({"x_test": BYTES[:4, 0, 0]}, "x_test: shape [4, 3] is not"),
         ({"x_train": BYTES.astype(np.int32)}, "x_train: dtype int32; expected uint8, or floats in [0, 1]"),
         ({"x_train": BYTES > 3}, "x_train: dtype bool; expected uint8"),

@@ -177,6 +177,29 @@ def test_zca_is_the_formula_and_cancels(count: int, channels: int, eps: float, s
     assert torch.equal(single.invert(single(images)), images)
 
 
+@given(
+    hnp.arrays(np.uint8, hnp.array_shapes(min_dims=4, max_dims=4, max_side=4)),
+    st.lists(st.tuples(st.floats(-2, 2), st.floats(1e-2, 1e2)), min_size=4, max_size=4),
+)
+def test_normalisation_and_its_inverse_cancel(array: np.ndarray[Any, Any], pairs: list[tuple[float, float]]) -> None:
+    images = torch.from_numpy(array)
+    mean, std = zip(*pairs[: images.shape[1]], strict=True)
+    fitted = Normalise((mean, std))
+    seen = fitted(images)
+    assert torch.equal(fitted.invert(seen), images)
+    torch.testing.assert_close(fitted.from_pixels(fitted.to_pixels(seen)), seen, atol=1e-3, rtol=1e-3)
+
+
+@settings(max_examples=20)
+@given(hnp.arrays(np.uint8, st.tuples(st.integers(2, 9), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3))))
+def test_whitening_of_anything_is_finite_and_cancels(array: np.ndarray[Any, Any]) -> None:
+    images = torch.from_numpy(array)
+    fitted = fit_zca(images)
+    seen = fitted(images)
+    assert seen.isfinite().all()
+    assert torch.equal(fitted.invert(seen), images)
+
+
 def test_zca_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     images = pixels(50)
     whole = fit_zca(images, dtype=torch.float64)

@@ -11,6 +11,7 @@ from torch import nn
 from torch.func import grad, vjp, vmap
 from torch.nn import functional as F
 
+from datadistill.core.errors import UsageError
 from datadistill.core.randomness import Randomness
 from datadistill.networks import BatchNorm, FlatNetwork, build_network
 
@@ -83,6 +84,38 @@ class TestModule:
             network(params[1:], images)
 
 
+class TestFeatures:
+    def test_are_what_the_last_linear_layer_sees_with_either_statistics(self):
+        network = tiny("batch")
+        params, images, _ = problem(network)
+        *_, weight, bias = network.tensors(params)
+        for statistics in (None, network.initial_statistics().double() + 0.5):
+            features = network.features(params, images, statistics)
+            torch.testing.assert_close(F.linear(features, weight, bias), network(params, images, statistics))
+
+    def test_can_be_differentiated_twice(self, global_generators):
+        network = tiny("instance")
+        params, images, _ = problem(network, n=2)
+        tail = params[:20].clone().requires_grad_()
+        assert torch.autograd.gradgradcheck(
+            lambda tail: network.features(torch.cat([tail, params[20:]]), images).square().sum(), tail, fast_mode=True
+        )
+
+    def test_of_a_module_without_them_are_refused_in_one_line(self):
+        class Upstream(nn.Module):
+            """Its `features` are a layer, as in many code bases, and return maps."""
+
+            def __init__(self):
+                super().__init__()
+                self.features = nn.Conv2d(2, 4, 3)
+
+        for factory in (Upstream, lambda: nn.Sequential(nn.Flatten(), nn.Linear(128, 3))):
+            network = FlatNetwork(factory, name="mine")
+            params, images, _ = problem(network)
+            with pytest.raises(UsageError, match=r"network 'mine' has no features: .* a method features\(images\)"):
+                network.features(params, images)
+
+
 class TestInitial:
     def test_depends_on_the_generator_only(self):
         network = tiny("instance")
@@ -92,6 +125,11 @@ class TestInitial:
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
         assert first.dtype == torch.float32
+
+    def test_a_factory_that_gives_one_module_again_and_again_is_refused(self, global_generators):
+        network = FlatNetwork(partial(nn.Sequential, nn.Flatten(), nn.Linear(4, 3)), name="mine")
+        with pytest.raises(UsageError, match="network 'mine': its factory must make a fresh module in every call"):
+            network.initial(generator())
 
     def test_a_generator_gives_one_network_after_another(self):
         network, stream = tiny("instance"), generator()

@@ -35,10 +35,6 @@ class WithTensor(nn.Module):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (partial(nn.BatchNorm2d, 3), r"layer '1' \(BatchNorm2d\).*use datadistill.networks.BatchNorm"),
-        (partial(nn.BatchNorm1d, 3, track_running_stats=False), "BatchNorm1d"),
-        (partial(nn.InstanceNorm2d, 3), "use nn.GroupNorm"),
-        (partial(nn.LayerNorm, 3), "use datadistill.networks.LayerNorm"),
         (partial(nn.Dropout, 0.1), "draws random numbers"),
         (partial(nn.Dropout2d, 0.1), "draws random numbers"),
         (partial(nn.AlphaDropout, 0.1), "draws random numbers"),

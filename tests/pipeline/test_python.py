@@ -33,6 +33,7 @@ NAMES = [
     "build_network",
     "fit_preprocess",
     "from_arrays",
+    "from_dataset",
     "load_artifact",
     "load_dataset",
     "load_recipe",

@@ -17,6 +17,7 @@ from datadistill.pipeline import run_stages
 from datadistill.runtime import atomic
 from datadistill.runtime.atomic import read_tensors
 from datadistill.runtime.plan import Plan
+from datadistill.runtime.progress import Silent
 from datadistill.runtime.records import Provenance, Status, load_record
 from datadistill.runtime.rundir import RunDir
 from datadistill.stages import Session, open_run, run_distill, run_evaluate, run_experts, run_import
@@ -389,3 +390,41 @@ def test_an_import_that_does_not_fit_leaves_no_artifact(tmp_path: Path) -> None:
         run_import(session, tmp_path / "nowhere.npz")
     assert session.run.status().stages["distill"].state == "failed"
     assert not session.run.synthetic.exists()
+
+
+class Lines:
+    """A reporter that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.bar = Silent().bar
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+
+@pytest.mark.parametrize(
+    ("settings", "networks"),
+    [
+        (("network=convnet-1-w8-batchnorm",), "convnet-1-w8-batchnorm"),
+        (("evaluate.network=ConvNetBN",), "convnet-3-batchnorm"),
+        (("network=convnet-1-w8-batchnorm", "ipc=3", "method.mtt.batch_syn=10"), "convnet-1-w8-batchnorm"),
+        (("network=convnet-1-w8-batchnorm", "ipc=3", "evaluate.batch_size=8"), "convnet-1-w8-batchnorm"),
+        (("network=convnet-1-w8-batchnorm", "ipc=3"), None),
+        ((), None),
+    ],
+)
+def test_batch_norm_over_one_image_per_class_is_said_in_one_line(
+    tmp_path: Path, settings: tuple[str, ...], networks: str | None
+) -> None:
+    reporter = Lines()
+    open_run(tmp_path / "run", config(*settings), device="cpu", data_root=tmp_path, reporter=reporter)
+    if networks is None:
+        assert reporter.said == []
+        return
+    (line,) = reporter.said
+    assert line.startswith(f"warning: {networks}: batch norm over ")
+    assert "images of 10 classes" in line
+    assert "\n" not in line
+    open_run(tmp_path / "run", resume=True, device="cpu", reporter=reporter)
+    assert reporter.said == [line]

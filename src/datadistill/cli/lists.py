@@ -1,18 +1,20 @@
 """``methods``, ``recipes``, ``datasets``, ``networks``: what there is."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from datadistill.cli.flags import Flags
+from datadistill.cli.overview import describe
 from datadistill.cli.tables import plain_table
 from datadistill.config import load_recipe, recipes
-from datadistill.core.errors import DataError, DataNotFoundError
+from datadistill.core.errors import DataNotFoundError
 from datadistill.data import DATASETS, DatasetEntry, default_data_root
 from datadistill.methods import METHODS
-from datadistill.networks import NETWORKS
+from datadistill.networks import NETWORKS, build_network
+from datadistill.networks.families import NetworkFamily
 
 
 def methods(*, flags: Flags = Flags()) -> None:
@@ -31,33 +33,55 @@ def list_recipes(*, flags: Flags = Flags()) -> None:
     _show("recipes", ("recipe", "method", "data set", "ipc", "about"), rows, flags)
 
 
-def datasets(*, flags: Flags = Flags()) -> None:
-    """List the data sets, and which of them are found below the data root."""
+def datasets(source: str | None = None, *, flags: Flags = Flags()) -> None:
+    """List the data sets and where they are found, or describe one of your own.
+
+    Args:
+        source: A folder of images, an .npz, .parquet or .toml file, or a name: what is in it, what is wrong with it,
+            and a sheet of its images (--out: where).
+    """
     root = flags.data_root or default_data_root()
+    if source is not None:
+        describe(source, root, flags)
+        return
     rows = [(name, entry.summary, _found(entry, root), entry.files) for name, entry in DATASETS.items()]
     _show(f"data sets, looked for below {root}", ("data set", "what it is", "found", "files"), rows, flags)
 
 
 def networks(*, flags: Flags = Flags()) -> None:
-    """List the networks."""
-    rows = [(name, family.summary, family.options) for name, family in NETWORKS.items()]
-    _show("networks, e.g. convnet-3-w64-batchnorm", ("network", "what it is", "options"), rows, flags)
+    """List the networks, with their parameters for 32 pixels in colour and ten classes."""
+    columns = ("network", "upstream", ">parameters", ">smallest", "for", "what it is", "options")
+    families = [(name, family.summary, str(family.grammar)) for name, family in NETWORKS.items()]
+    rows = [(*row, *about[1:]) for about in families for row in _members(NETWORKS[about[0]])]
+    if flags.json:
+        _show("networks", columns, rows, flags)
+        return
+    title = "networks; also an import path (my_pkg.nets:make), torchvision:resnet18, timm:convnext_nano"
+    _show(title, columns[:5], [row[:5] for row in rows], flags)
+    _show("their options, in any order, and +xavier … for initial weights", ("family", *columns[5:]), families, flags)
+
+
+def _members(family: NetworkFamily) -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield name, upstream's names, parameters, smallest image and use of every network worth a line."""
+    for name, member in family.members.items():
+        side = max(32, member.smallest)
+        count = f"{build_network(name, (3, side, side), 10).parameter_count:,}"
+        used = "evaluation only" if family.evaluation_only else ""
+        yield name, member.upstream, count + (f" at {side} px" if side > 32 else ""), f"{member.smallest} px", used
 
 
 def _found(entry: DatasetEntry, root: Path) -> str:
-    """Say whether a data set can be read, by reading it."""
+    """Say where a data set lies; nothing is read."""
     try:
-        entry.read(root)
+        return str(entry.locate(root))
     except DataNotFoundError:
         return "no"
-    except DataError:
-        return "damaged"
-    return "yes"
 
 
 def _show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], flags: Flags) -> None:
     if flags.json:
-        print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows]))
+        keys = [column.lstrip(">") for column in columns]
+        print(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]))
         return
     table = plain_table(title, *columns)
     for row in rows:

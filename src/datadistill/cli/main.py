@@ -33,7 +33,7 @@ for _name, _where, _group, _help in (
     ("cite", "exchange:cite", _EXCHANGE, "Print the BibTeX entry of a method, or of the one a run used."),
     ("recipes", "lists:list_recipes", _LIST, "The recipes that come with the package."),
     ("methods", "lists:methods", _LIST, "The methods, with their papers."),
-    ("datasets", "lists:datasets", _LIST, "The data sets, and which of them are found."),
+    ("datasets", "lists:datasets", _LIST, "The data sets and where they are found; or what is in one of your own."),
     ("networks", "lists:networks", _LIST, "The networks."),
 ):
     app.command(f"datadistill.cli.{_where}", name=_name, group=_group, help=_help)

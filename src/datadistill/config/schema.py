@@ -1,7 +1,7 @@
 """The schema of a run: frozen dataclasses that compose those of the components."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from datadistill.augment import build_augment
@@ -201,11 +201,12 @@ class RunConfig:
 
     Attributes:
         seed: Of the run.
-        dataset: Registered name, or a path to an image folder or an ``.npz`` file.
+        dataset: Registered name, maybe with options, or a path: see :func:`datadistill.data.load_dataset`.
         validation: Training images held out before anything is trained; selection happens on them. 0 means
             that nothing is selected and the last iterate is the result.
-        preprocess: ``normalise``, ``normalise:<constants>``, ``zca`` or ``none``.
-        network: Student, experts and, by default, evaluation networks.
+        preprocess: ``normalise``, ``normalise:<constants>`` (a system, or ``measured``), ``zca`` or ``none``.
+        network: Student, experts and, by default, evaluation networks. One by import path gets the hash of its source,
+            here and in ``evaluate``.
         augment: ``dsa``, ``dsa:<operations>``, ``crop-flip`` or ``none``.
         ipc: Images per class.
         initial: First images: ``real`` or ``noise``.
@@ -271,6 +272,11 @@ class RunConfig:
                 )
         for key, network in (("network", self.network), ("evaluate.network", self.evaluate.network)):
             _check(key, canonical_name, network)
+        if ":" in self.network:
+            object.__setattr__(self, "network", canonical_name(self.network))
+        if ":" in (self.evaluate.network or ""):
+            pinned = replace(self.evaluate, network=canonical_name(self.evaluate.network or ""))
+            object.__setattr__(self, "evaluate", pinned)
         _check("augment", build_augment, self.augment)
         for key in ("experts", "full", "evaluate"):
             _check(f"{key}.augment", build_augment, getattr(self, key).augment)

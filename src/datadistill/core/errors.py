@@ -87,13 +87,19 @@ class DivergenceError(NumericalError):
     """A quantity that must stay moderate exploded."""
 
 
-def nearest(name: str, choices: Iterable[str]) -> str:
+def nearest(name: str, choices: Iterable[str], listed: Iterable[str] | None = None) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest of ``choices``, or a list of them all.
 
     The comparison ignores case. The result starts with ``"; "`` and can be appended to a message.
+
+    Args:
+        name: What was asked for.
+        choices: What there is.
+        listed: What to list where nothing is close; absent for all choices.
     """
     by_lower = {choice.lower(): choice for choice in choices}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     if close:
         return f"; did you mean '{by_lower[close[0]]}'?"
-    return f"; valid: {', '.join(sorted(by_lower.values()))}" if by_lower else ""
+    valid = sorted(by_lower.values() if listed is None else listed)
+    return f"; valid: {', '.join(valid)}" if valid else ""

@@ -7,6 +7,7 @@ networks, no knowledge of methods; nothing a file contains is ever run.
 
 from datadistill.data.base import Constants, DatasetCard, DatasetEntry, RealData, Split
 from datadistill.data.catalogue import ALIASES, DATASETS, default_data_root, load_dataset
+from datadistill.data.items import from_dataset
 from datadistill.data.npz import from_arrays
 from datadistill.data.preprocess import Preprocess, fit_preprocess, load_preprocess
 
@@ -22,6 +23,7 @@ __all__ = [
     "default_data_root",
     "fit_preprocess",
     "from_arrays",
+    "from_dataset",
     "load_dataset",
     "load_preprocess",
 ]

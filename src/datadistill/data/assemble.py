@@ -14,7 +14,7 @@ def make_split(images: Tensor, labels: Tensor, classes: int, where: str) -> Spli
     """Return a split after checking that images and labels belong together.
 
     Args:
-        images: uint8 ``[n c h w]`` with one or three channels.
+        images: uint8 ``[n c h w]``.
         labels: int64 ``[n]``.
         classes: Number of classes.
         where: File or array, for messages.
@@ -22,8 +22,8 @@ def make_split(images: Tensor, labels: Tensor, classes: int, where: str) -> Spli
     Raises:
         DataError: If shapes, lengths or labels are wrong, or there is no image at all.
     """
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or images.dtype != torch.uint8:
-        raise DataError(f"{where}: not uint8 images with 1 or 3 channels: {images.dtype} {[*images.shape]}")
+    if images.ndim != 4 or images.dtype != torch.uint8:
+        raise DataError(f"{where}: not uint8 images [n c h w]: {images.dtype} {[*images.shape]}")
     if labels.ndim != 1 or len(images) != len(labels):
         raise DataError(f"{where}: {len(images)} images but labels of shape {[*labels.shape]}")
     if images.numel() == 0:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from datadistill.core.arrays import Labels, Pixels
+from datadistill.data.request import Form, Request
 
 Constants = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation per channel, of pixels in [0, 1]."""
@@ -99,13 +100,17 @@ class DatasetEntry:
     """One line of the registry.
 
     Attributes:
-        read: Reads train and test below a data root; the validation split is still empty.
+        read: Reads train and test below a data root as a request says; the validation split is still empty.
         summary: One line for ``datadistill datasets``.
         files: Paths below the data root that are looked for, in words.
-        remote: What to fetch when they are not there; empty where nothing is needed.
+        remote: What to fetch when they are not there; empty where nothing can be fetched.
+        locate: Returns the file or folder that would be read, without reading it, or raises ``DataNotFoundError``.
+        form: The form of the set where its name carries no options.
     """
 
-    read: Callable[[Path], RealData]
+    read: Callable[[Path, Request], RealData]
     summary: str
     files: str
     remote: tuple[RemoteFile, ...] = ()
+    locate: Callable[[Path], Path] = field(kw_only=True)
+    form: Form = field(default_factory=Form, kw_only=True)

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from datadistill.core.errors import DataError, DataNotFoundError
 from datadistill.data.assemble import assemble, make_split
-from datadistill.data.base import Constants, RealData, RemoteFile, Split
+from datadistill.data.base import RealData, RemoteFile, Split
+from datadistill.data.constants import CONSTANTS
 from datadistill.data.pickles import read_pickle, text
 
 CIFAR_AT = "https://www.cs.toronto.edu/~kriz/"
 _SHAPE = (3, 32, 32)
-_MTT: Constants = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ class _Kind:
     meta: str
     names: str
     labels: str
-    constants: dict[str, Constants]
 
 
 _CIFAR10 = _Kind(
@@ -48,7 +47,6 @@ _CIFAR10 = _Kind(
     meta="batches.meta",
     names="label_names",
     labels="labels",
-    constants={"mtt": _MTT, "measured-2018": (_MTT[0], (0.247, 0.243, 0.261))},
 )
 _CIFAR100 = _Kind(
     name="cifar100",
@@ -61,7 +59,6 @@ _CIFAR100 = _Kind(
     meta="meta",
     names="fine_label_names",
     labels="fine_labels",
-    constants={"dc": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)), "mtt": _MTT},
 )
 CIFAR10_ARCHIVE, CIFAR100_ARCHIVE = _CIFAR10.archive, _CIFAR100.archive
 
@@ -86,6 +83,15 @@ def read_cifar100(root: Path) -> RealData:
     return _read(root, _CIFAR100)
 
 
+def find_cifar(root: Path, classes: int) -> Path:
+    """Return the folder or the archive that is read, of CIFAR-10 or of CIFAR-100.
+
+    Raises:
+        DataNotFoundError: If a file is missing.
+    """
+    return _place(root, _CIFAR10 if classes == 10 else _CIFAR100)
+
+
 def _read(root: Path, kind: _Kind) -> RealData:
     contents, place = _contents(root, kind)
     meta = read_pickle(contents.pop(kind.meta), f"{place / kind.meta}")
@@ -107,7 +113,7 @@ def _read(root: Path, kind: _Kind) -> RealData:
         source=f"{CIFAR_AT}cifar.html (Krizhevsky 2009)",
         licence="none stated by its authors",
         split=f"official: {len(train)} training and {len(test)} test images",
-        constants=kind.constants,
+        constants=CONSTANTS[kind.name],
     )
 
 
@@ -125,14 +131,22 @@ def _batch(content: bytes, where: str, key: str, classes: int) -> Split:
 
 def _contents(root: Path, kind: _Kind) -> tuple[dict[str, bytes], Path]:
     """Return the bytes of every file by name, and where they were found."""
-    files = (*kind.train, kind.test, kind.meta)
+    place, files = _place(root, kind), (*kind.train, kind.test, kind.meta)
+    if place.is_dir():
+        return {file: _bytes(place / file) for file in files}, place
+    return _unpack(place, [f"{kind.folder}/{file}" for file in files]), place
+
+
+def _place(root: Path, kind: _Kind) -> Path:
+    """Return the folder with all files, or the archive."""
     folders, archive = [root / kind.folder, root], root / kind.archive.path
+    files = (*kind.train, kind.test, kind.meta)
     found = max(folders, key=lambda folder: sum((folder / file).is_file() for file in files))
     missing = [file for file in files if not (found / file).is_file()]
     if not missing:
-        return {file: _bytes(found / file) for file in files}, found
+        return found
     if archive.is_file():
-        return _unpack(archive, [f"{kind.folder}/{file}" for file in files]), archive
+        return archive
     raise DataNotFoundError(
         f"{kind.name}: missing {', '.join(missing)}; looked in {', '.join(map(str, folders))} "
         f"and for {archive}; get {kind.archive.addresses[0]} and put it, or what it contains, into {root}"

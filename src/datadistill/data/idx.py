@@ -11,7 +11,8 @@ from torch import Tensor
 
 from datadistill.core.errors import DataError, DataNotFoundError
 from datadistill.data.assemble import assemble, make_split
-from datadistill.data.base import Constants, RealData, RemoteFile, Split
+from datadistill.data.base import RealData, RemoteFile, Split
+from datadistill.data.constants import CONSTANTS
 
 _IMAGES = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
 _LABELS = ("train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte")
@@ -21,6 +22,11 @@ _UNSIGNED_BYTE = 8
 MNIST_AT = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 FASHION_AT = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 
+_FOLDERS = {
+    "mnist": ("MNIST/raw", "mnist", "."),
+    "fashion-mnist": ("FashionMNIST/raw", "fashion-mnist", "."),
+}
+_ADDRESSES = {"mnist": MNIST_AT, "fashion-mnist": FASHION_AT}
 _CHECKSUMS = {
     "mnist": "6e970985fcd732d3c56bff8436bd4d0d",
     "fashion-mnist": "a3c342adc5a99fb156dbdf7c47c3703d",
@@ -37,12 +43,9 @@ def read_mnist(root: Path) -> RealData:
     """
     return _read(
         root,
-        ("MNIST/raw", "mnist", "."),
         name="mnist",
         classes=tuple(str(digit) for digit in range(10)),
-        address=MNIST_AT,
         licence="CC BY-SA 3.0 as commonly given; none stated in the files",
-        constants={"dc": ((0.1307,), (0.3081,))},
     )
 
 
@@ -54,15 +57,16 @@ def read_fashion_mnist(root: Path) -> RealData:
         DataError: If a file is damaged or foreign.
     """
     names = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
-    return _read(
-        root,
-        ("FashionMNIST/raw", "fashion-mnist", "."),
-        name="fashion-mnist",
-        classes=tuple(names.split(",")),
-        address=FASHION_AT,
-        licence="MIT",
-        constants={"dc": ((0.2861,), (0.3530,))},
-    )
+    return _read(root, name="fashion-mnist", classes=tuple(names.split(",")), licence="MIT")
+
+
+def find_idx(name: str, root: Path) -> Path:
+    """Return the folder that holds the four files of ``mnist`` or ``fashion-mnist``.
+
+    Raises:
+        DataNotFoundError: If one is missing.
+    """
+    return _locate(root, name)[_IMAGES[0]].parent
 
 
 def remote_files(folder: str, address: str, md5: tuple[str, str, str, str]) -> tuple[RemoteFile, ...]:
@@ -99,15 +103,12 @@ def read_idx(path: Path) -> Tensor:
 
 def _read(
     root: Path,
-    folders: tuple[str, ...],
     *,
     name: str,
     classes: tuple[str, ...],
-    address: str,
     licence: str,
-    constants: dict[str, Constants],
 ) -> RealData:
-    paths = _locate([root / folder for folder in folders], name, address)
+    paths = _locate(root, name)
     train, test = (
         _split(paths[images], paths[labels], len(classes)) for images, labels in zip(_IMAGES, _LABELS, strict=True)
     )
@@ -116,10 +117,10 @@ def _read(
         test,
         name=name,
         classes=classes,
-        source=address,
+        source=_ADDRESSES[name],
         licence=licence,
         split=f"official: {len(train)} training and {len(test)} test images",
-        constants=constants,
+        constants=CONSTANTS[name],
     )
     other = next((key for key, value in _CHECKSUMS.items() if value == data.card.checksum), name)
     if other != name:
@@ -127,7 +128,8 @@ def _read(
     return data
 
 
-def _locate(folders: list[Path], name: str, address: str) -> dict[str, Path]:
+def _locate(root: Path, name: str) -> dict[str, Path]:
+    folders = [root / folder for folder in _FOLDERS[name]]
     wanted = (*_IMAGES, *_LABELS)
     found = [
         {f: path for f in wanted for path in (folder / f"{f}.gz", folder / f) if path.is_file()} for folder in folders
@@ -139,7 +141,7 @@ def _locate(folders: list[Path], name: str, address: str) -> dict[str, Path]:
     places = ", ".join(map(str, folders))
     raise DataNotFoundError(
         f"{name}: missing {missing} (plain or .gz); looked in {places}; "
-        f"get them from {address} and put them into {folders[0]}"
+        f"get them from {_ADDRESSES[name]} and put them into {folders[0]}"
     )
 
 

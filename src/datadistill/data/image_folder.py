@@ -1,187 +1,168 @@
 """A folder of pictures: ``train`` and ``test`` (or ``val``) with a folder per class, or the classes alone."""
 
-import struct
-from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 
-from datadistill.core.arrays import Pixels
 from datadistill.core.errors import DataError, DataNotFoundError
 from datadistill.data.assemble import assemble, make_split
-from datadistill.data.base import RealData
+from datadistill.data.base import Constants, RealData
+from datadistill.data.decode import decode
+from datadistill.data.request import Classes, Request, chosen
 from datadistill.data.split import TEST_SHARE, part_test
-from datadistill.runtime.device import usable_cores
-from datadistill.runtime.progress import Reporter, Silent
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-_TEST_FOLDERS = ("test", "val", "validation")
-_GREY = {"1", "L", "LA"}
-_COLOUR = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"}
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-_CHUNK = 64  # files per task of the pool
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+TEST_FOLDERS = ("test", "val", "validation")
 
 Files = list[tuple[Path, int]]
 """Paths with their labels."""
 
 
-@dataclass(frozen=True)
-class _Form:
-    """What every image is brought to."""
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """Which files make a data set.
 
-    width: int
-    height: int
-    grey: bool
-    note: str
+    Attributes:
+        root: The folder, for messages.
+        classes: Class names in the order of their labels.
+        train: Training files.
+        test: Test files.
+        split: How they were separated, in words.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    train: Files
+    test: Files
+    split: str
 
 
-def read_image_folder(root: Path, reporter: Reporter = Silent()) -> RealData:  # noqa: B008 (has no state)
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a card says besides what the files do; see :class:`~datadistill.data.base.DatasetCard`."""
+
+    name: str
+    source: str
+    licence: str = "not stated"
+    constants: dict[str, Constants] | None = field(default=None)
+
+
+def read_image_folder(root: Path, request: Request = Request()) -> RealData:  # noqa: B008 (has no state)
     """Return the images below ``root``, grey if all are, RGB otherwise; classes in alphabetical order.
 
-    Images of another size than the most common one are resized to it, and the card says how many. Without
-    a folder for tests a fifth is taken out, stratified and the same every time.
+    Images of another size than the most common one, or than the one asked for, are resized, and the card says so.
+    Without a folder for tests a fifth is taken out, stratified and the same every time.
 
     Args:
         root: Folder with ``train`` and ``test``, ``val`` or ``validation``; or with one folder per class.
-        reporter: Where the progress is shown.
+        request: Size and channels, classes (folder names, in the order of their labels), cache, reporter.
 
     Raises:
         DataNotFoundError: If there is no such folder.
+        UnknownNameError: If a class that was asked for has no folder.
         DataError: If the layout is another one, a class is empty or without training images, or a file
             cannot be decoded; names it.
     """
     if not root.is_dir():
         raise DataNotFoundError(f"{root}: no such folder")
-    classes, train, test, words = _layout(root)
-    form = _common_form([path for path, _ in (*train, *test)], reporter)
-    images = _decode([path for path, _ in (*train, *test)], form, reporter)
-    labels = torch.tensor([label for _, label in (*train, *test)])
-    count = len(train)
+    about = About(name=root.resolve().name, source=f"image folder {root}")
+    return read_listing(list_folder(root, request.classes), about, request)
+
+
+def read_listing(listing: Listing, about: About, request: Request) -> RealData:
+    """Return the decoded images of a listing.
+
+    Raises:
+        DataError: If a file cannot be decoded, or a class has no training image.
+    """
+    both = [*listing.train, *listing.test]
+    decoded = decode([path for path, _ in both], about.name, request)
+    labels = torch.tensor([label for _, label in both])
+    count, classes = len(listing.train), len(listing.classes)
     return assemble(
-        make_split(images[:count], labels[:count], len(classes), f"{root}: training images"),
-        make_split(images[count:], labels[count:], len(classes), f"{root}: test images"),
-        name=root.resolve().name,
-        classes=classes,
-        source=f"image folder {root}{form.note}",
-        licence="not stated",
-        split=words,
+        make_split(decoded.images[:count], labels[:count], classes, f"{listing.root}: training images"),
+        make_split(decoded.images[count:], labels[count:], classes, f"{listing.root}: test images"),
+        name=about.name,
+        classes=listing.classes,
+        source=f"{about.source}{decoded.note}",
+        licence=about.licence,
+        split=listing.split,
+        constants=about.constants,
     )
 
 
-def _layout(root: Path) -> tuple[tuple[str, ...], Files, Files, str]:
-    """Return class names, training and test files, and how they were separated, in words."""
-    folders = {folder.name.lower(): folder for folder in _folders(root)}
-    tests = [folders[name] for name in _TEST_FOLDERS if name in folders]
-    if "train" not in folders and not tests:
-        return _one_folder(root)
-    if "train" not in folders or not tests:
+def list_folder(root: Path, wanted: Classes | None = None) -> Listing:
+    """Return the files below ``root`` with their labels; nothing is opened.
+
+    Raises:
+        UnknownNameError: If a wanted class has no folder.
+        DataError: If the layout is none of those understood, or a class has no images.
+    """
+    inside = {folder.name.lower(): folder for folder in folders(root)}
+    tests = [inside[name] for name in TEST_FOLDERS if name in inside]
+    if "train" not in inside and not tests:
+        return _one_folder(root, wanted)
+    if "train" not in inside or not tests:
         there, lacking = ("train", "test, val or validation") if not tests else (tests[0].name, "train")
         raise DataError(f"{root}: has a folder '{there}' but no folder {lacking}")
-    classes = _classes(folders["train"])
-    extra = [folder.name for folder in _folders(tests[0]) if folder.name not in classes]
+    known = _classes(inside["train"])
+    classes = _chosen(known, wanted, inside["train"])
+    extra = [folder.name for folder in folders(tests[0]) if folder.name not in known]
     if extra:
-        raise DataError(f"{tests[0]}: class '{extra[0]}' has no folder in {folders['train']}")
-    train, test = _files(folders["train"], classes), _files(tests[0], classes)
+        raise DataError(f"{tests[0]}: class '{extra[0]}' has no folder in {inside['train']}")
+    train, test = _files(inside["train"], classes), _files(tests[0], classes)
+    if not test:
+        raise DataError(f"{tests[0]}: contains no class folders; sort its images into one folder per class")
     unread = f" ('{tests[1].name}' is not read)" if len(tests) > 1 else ""
     words = f"folders 'train' ({len(train)} images) and '{tests[0].name}' ({len(test)}) as test{unread}"
-    return classes, train, test, words
+    return Listing(root=root, classes=classes, train=train, test=test, split=words)
 
 
-def _one_folder(root: Path) -> tuple[tuple[str, ...], Files, Files, str]:
-    classes = _classes(root)
+def _one_folder(root: Path, wanted: Classes | None) -> Listing:
+    classes = _chosen(_classes(root), wanted, root)
     files = _files(root, classes)
     train, test = part_test(torch.tensor([label for _, label in files]), str(root))
-    words = f"{len(test)} of {len(files)} images ({TEST_SHARE:.0%}) as test, stratified by class, fixed"
-    return classes, [files[i] for i in train.tolist()], [files[i] for i in test.tolist()], words
+    return Listing(
+        root=root,
+        classes=classes,
+        train=[files[i] for i in train.tolist()],
+        test=[files[i] for i in test.tolist()],
+        split=f"{len(test)} of {len(files)} images ({TEST_SHARE:.0%}) as test, stratified by class, fixed",
+    )
 
 
-def _folders(root: Path) -> list[Path]:
+def folders(root: Path) -> list[Path]:
+    """Return the folders in ``root`` that are not hidden, by name."""
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
+def pictures(folder: Path) -> list[Path]:
+    """Return the image files below ``folder``, by their suffix, sorted; hidden ones are left out."""
+    return sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
+
+
 def _classes(root: Path) -> tuple[str, ...]:
-    names = tuple(folder.name for folder in _folders(root))
+    names = tuple(folder.name for folder in folders(root))
     if not names:
         raise DataError(f"{root}: contains no class folders")
     return names
 
 
+def _chosen(known: tuple[str, ...], wanted: Classes | None, root: Path) -> tuple[str, ...]:
+    return tuple(known[place] for place in chosen(known, wanted, str(root)))
+
+
 def _files(root: Path, classes: tuple[str, ...]) -> Files:
+    places = {name: label for label, name in enumerate(classes)}
     files: Files = []
-    for folder in _folders(root):
-        inside = sorted(
-            path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
-        )
+    for folder in folders(root):
+        if folder.name not in places:
+            continue
+        inside = pictures(folder)
         if not inside:
             raise DataError(f"{folder}: class without images")
-        files += [(path, classes.index(folder.name)) for path in inside]
+        files += [(path, places[folder.name]) for path in inside]
     return files
-
-
-def _common_form(paths: list[Path], reporter: Reporter) -> _Form:
-    heads: list[tuple[tuple[int, int], bool]] = [((0, 0), False)] * len(paths)
-
-    def look(index: int) -> None:
-        try:
-            with Image.open(paths[index]) as image:
-                size, mode = image.size, image.mode
-        except _BROKEN as error:
-            raise DataError(f"{paths[index]}: not a readable image ({error})") from error
-        if mode not in _GREY | _COLOUR:
-            raise DataError(f"{paths[index]}: pixels of type '{mode}'; only 8-bit grey or colour can be read")
-        heads[index] = size, mode in _GREY
-
-    _in_pool(look, len(paths), "reading headers", reporter)
-    sizes = Counter(size for size, _ in heads)
-    (width, height), count = max(sizes.items(), key=lambda item: (item[1], item[0]))
-    resized = len(paths) - count
-    note = f"; {resized} of {len(paths)} images resized to {width}x{height} (Lanczos)" if resized else ""
-    return _Form(width, height, all(grey for _, grey in heads), note)
-
-
-def _decode(paths: list[Path], form: _Form, reporter: Reporter) -> Pixels:
-    channels = 1 if form.grey else 3
-    images = torch.empty(len(paths), channels, form.height, form.width, dtype=torch.uint8)
-
-    def decode(index: int) -> None:
-        try:
-            with Image.open(paths[index]) as image:
-                images[index] = _pixels(image, form)
-        except _BROKEN as error:
-            raise DataError(f"{paths[index]}: not a readable image ({error})") from error
-
-    _in_pool(decode, len(paths), "decoding images", reporter)
-    return images
-
-
-def _pixels(image: Image.Image, form: _Form) -> Tensor:
-    if image.mode in ("P", "PA"):
-        image = image.convert("RGBA")  # a palette may hold transparency, which Pillow will not drop in one go
-    image = image.convert("L" if form.grey else "RGB")
-    if image.size != (form.width, form.height):
-        image = image.resize((form.width, form.height), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(image)).view(form.height, form.width, -1).permute(2, 0, 1)
-
-
-def _in_pool(work: Callable[[int], None], count: int, title: str, reporter: Reporter) -> None:
-    """Call ``work`` for 0..count-1 in threads; the first error ends it."""
-
-    def chunk(start: int) -> int:
-        indices = range(start, min(start + _CHUNK, count))
-        for index in indices:
-            work(index)
-        return len(indices)
-
-    pool = ThreadPoolExecutor(usable_cores())
-    try:
-        with reporter.bar(title, count) as bar:
-            for done in pool.map(chunk, range(0, count, _CHUNK)):
-                bar.advance(done)
-    finally:
-        pool.shutdown(cancel_futures=True)

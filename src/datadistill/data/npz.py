@@ -36,8 +36,9 @@ def from_arrays(
     """Return a data set made of arrays; the pixels are copied.
 
     Args:
-        x_train: Training images, ``[n h w]``, ``[n h w c]`` or ``[n c h w]`` with 1 or 3 channels; uint8, or
-            floats in [0, 1] (rounded to bytes). Where both readings are possible, channels come first.
+        x_train: Training images, ``[n h w]``, ``[n h w c]`` or ``[n c h w]``; uint8, or floats in [0, 1] (rounded to
+            bytes). Of the second and the last size the one that is 1 or 3 counts channels, else the smaller one;
+            where both would do, channels come first.
         y_train: Training labels, whole numbers 0..k-1, ``[n]`` or ``[n 1]``.
         x_test: Test images.
         y_test: Test labels.
@@ -50,7 +51,7 @@ def from_arrays(
         DataError: If a shape, dtype, value or label is wrong, lengths differ, or a class has no training
             image; the message names the array.
     """
-    images = {key: _images(x, f"{name}: {key}") for key, x in (("x_train", x_train), ("x_test", x_test))}
+    images = {key: as_images(x, f"{name}: {key}") for key, x in (("x_train", x_train), ("x_test", x_test))}
     labels = {key: _labels(y, f"{name}: {key}") for key, y in (("y_train", y_train), ("y_test", y_test))}
     known = _class_names(classes, labels.values(), name)
     train, test = (
@@ -131,19 +132,31 @@ def _parted(arrays: dict[str, NDArray[Any]], path: Path) -> tuple[dict[str, NDAr
     return dict(zip(_KEYS, values, strict=True)), words
 
 
-def _images(array: Array, where: str) -> Tensor:
+def as_images(array: Array, where: str) -> Tensor:
+    """Return an array of images as bytes ``[n c h w]``; the pixels are copied.
+
+    Raises:
+        DataError: If shape, dtype or a value is wrong.
+    """
     images = _tensor(array, where)
     if images.ndim == 3:
         images = images[:, None]
-    elif images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+    elif images.ndim == 4 and _channels_last(images.shape[1], images.shape[3]):
         images = images.permute(0, 3, 1, 2)
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise DataError(f"{where}: shape {[*images.shape]} is not [n h w], [n h w c] or [n c h w] with 1 or 3 channels")
+    if images.ndim != 4:
+        raise DataError(f"{where}: shape {[*images.shape]} is not [n h w], [n h w c] or [n c h w]")
     if images.is_floating_point():
         images = _from_floats(images, where)
     if images.dtype != torch.uint8:
         raise DataError(f"{where}: dtype {_dtype(images)}; expected uint8, or floats in [0, 1]")
     return images
+
+
+def _channels_last(second: int, last: int) -> bool:
+    usual = (1, 3)
+    if last in usual or second in usual:
+        return second not in usual
+    return last < second
 
 
 def _from_floats(images: Tensor, where: str) -> Tensor:

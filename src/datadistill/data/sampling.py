@@ -25,6 +25,24 @@ def rows_by_class(labels: Labels, k: int) -> list[Rows]:
     return list(torch.argsort(labels, stable=True).split(counts))
 
 
+def check_enough(labels: Labels, classes: Sequence[str], ipc: int, name: str) -> None:
+    """Check that every class has as many training images as there shall be synthetic ones.
+
+    Baselines and first images are drawn from them without putting back.
+
+    Raises:
+        DataError: If a class has fewer; names it and both counts.
+    """
+    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    short = [label for label in range(len(classes)) if counts[label] < ipc]
+    if short:
+        label, others = short[0], f" (and {len(short) - 1} more classes)" if len(short) > 1 else ""
+        raise DataError(
+            f"{name}: class {label} ('{classes[label]}') has {counts[label]} training images, ipc is {ipc}{others}; "
+            f"at most {min(counts)} are possible here"
+        )
+
+
 def draw_per_class(rows: Sequence[Rows], per_class: int, generator: torch.Generator) -> Rows:
     """Return ``per_class`` distinct rows of every class, sorted by class, in random order within each.
 

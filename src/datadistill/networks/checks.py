@@ -8,6 +8,11 @@ from datadistill.core.errors import UsageError
 _BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 _INSTANCE_NORMS = (nn.modules.instancenorm._InstanceNorm,)
 _RANDOM = (nn.modules.dropout._DropoutNd, nn.RReLU)
+_OTHER_RANDOM = ("DropPath", "StochasticDepth", "DropBlock2d", "PatchDropout")
+"""Random layers of timm, torchvision and those who copied them."""
+
+_RATES = ("p", "drop_prob", "prob", "rate")
+"""Where such layers keep their rate."""
 
 
 def refuse_impure(module: nn.Module, name: str) -> None:
@@ -31,9 +36,10 @@ def _impurity(layer: nn.Module) -> str:
         return "mutates its running statistics; use datadistill.networks.BatchNorm, which has none"
     if isinstance(layer, nn.LayerNorm):
         return "has wrong second derivatives under vmap; use datadistill.networks.LayerNorm, its equal"
-    dropout = getattr(layer, "dropout", 0.0)  # attention and recurrent layers carry a rate
-    rate = getattr(layer, "p", 1.0) if isinstance(layer, _RANDOM) else dropout
-    if isinstance(rate, float) and rate > 0:
+    rate = getattr(layer, "dropout", 0.0)  # attention and recurrent layers carry one
+    if isinstance(layer, _RANDOM) or type(layer).__name__ in _OTHER_RANDOM:
+        rate = next((getattr(layer, key) for key in _RATES if hasattr(layer, key)), 1.0)
+    if isinstance(rate, int | float) and rate > 0:
         return "draws random numbers, so a recomputed student would differ; use rate 0 or another regulariser"
     buffers = [name for name, _ in layer.named_buffers(recurse=False)]
     if buffers:

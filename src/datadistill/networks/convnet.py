@@ -5,19 +5,22 @@ of 3 × 3 convolution, normalisation, activation and 2 × 2 pooling, then one li
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from datadistill.core.arrays import Images, Logits
 from datadistill.core.errors import UsageError
 from datadistill.networks.layers import (
     Activation,
+    Classifier,
+    MeanOfMaps,
     Norm,
     Pooling,
+    Shape,
     build_activation,
     build_norm,
     build_pooling,
+    padded,
 )
 
 MAX_DEPTH = 8
@@ -33,6 +36,7 @@ class ConvNetOptions:
         norm: Normalisation after every convolution.
         activation: Non-linearity after every normalisation.
         pooling: 2 × 2 pooling at the end of every block.
+        head: What the linear layer sees of the last maps: all pixels, or the mean of each map (ConvNetGAP).
 
     Raises:
         UsageError: If ``depth`` or ``width`` is out of range.
@@ -43,6 +47,7 @@ class ConvNetOptions:
     norm: Norm = "instance"
     activation: Activation = "relu"
     pooling: Pooling = "avg"
+    head: Literal["pixels", "means"] = "pixels"
 
     def __post_init__(self) -> None:
         if not 1 <= self.depth <= MAX_DEPTH:
@@ -51,7 +56,7 @@ class ConvNetOptions:
             raise UsageError(f"a ConvNet has a width of at least 1, got {self.width}")
 
 
-class ConvNet(nn.Module):
+class ConvNet(Classifier):
     """One member of the family, with torch's default initialisation.
 
     A 28 × 28 image with one channel is padded to 32 × 32 by its first convolution, as upstream.
@@ -66,39 +71,28 @@ class ConvNet(nn.Module):
             norm.
     """
 
-    def __init__(self, options: ConvNetOptions, shape: tuple[int, int, int], classes: int) -> None:
-        super().__init__()
-        channels, height, width = shape
-        padded = shape == (1, 28, 28)
-        if padded:
-            height = width = 32
+    def __init__(self, options: ConvNetOptions, shape: Shape, classes: int) -> None:
+        channels, width = shape[0], options.width
+        extra, height, side = padded(shape)
         halvings = 0 if options.pooling == "none" else options.depth
-        if min(height, width) >> halvings < 1:
+        if min(height, side) >> halvings < 1:
             raise UsageError(
                 f"images of {shape[1]} x {shape[2]} pixels are too small for a ConvNet of {halvings} blocks"
             )
         layers: list[nn.Module] = []
         for block in range(options.depth):
-            padding = 3 if padded and block == 0 else 1
             layers += [
-                nn.Conv2d(channels, options.width, 3, padding=padding),
-                build_norm(options.norm, (options.width, height, width)),
+                nn.Conv2d(channels, width, 3, padding=1 + (extra if block == 0 else 0)),
+                build_norm(options.norm, (width, height, side)),
                 build_activation(options.activation),
                 build_pooling(options.pooling),
             ]
-            channels = options.width
+            channels = width
             if options.pooling != "none":
-                height, width = height // 2, width // 2
+                height, side = height // 2, side // 2
+        if options.head == "means":
+            layers.append(MeanOfMaps())
+            height = side = 1
         # Identity layers would cost a call each in the hottest loop there is.
-        self.blocks = nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.Identity)))
-        self.classifier = nn.Linear(channels * height * width, classes)
-
-    def features(self, images: Images) -> Float[Tensor, "n d"]:
-        """Return what the linear layer sees: the flattened output of the last block."""
-        maps: Tensor = self.blocks(images)
-        return maps.flatten(1)
-
-    def forward(self, images: Images) -> Logits:
-        """Return the logits."""
-        logits: Tensor = self.classifier(self.features(images))
-        return logits
+        body = nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.Identity)))
+        super().__init__(body, width * height * side, classes)

@@ -10,9 +10,10 @@ Which normalisation layers are allowed:
 * Batch norm is :class:`~datadistill.networks.layers.BatchNorm`. In training it uses the statistics of the
   batch; at evaluation the statistics are an argument. There are no running averages: who wants some
   averages the vectors that :meth:`FlatNetwork.with_statistics` returns.
-* Torch's own batch, instance and layer norm, layers with buffers and layers that draw random numbers are
-  refused: the first are silently wrong when differentiated through ``vmap(grad(loss))``, the second are
-  not functions of their inputs, the last make a recomputed student silently wrong.
+* Torch's own batch, instance and layer norm, which are silently wrong when differentiated through
+  ``vmap(grad(loss))``, are replaced by these where that is exact, see :mod:`~datadistill.networks.adapt`.
+* What cannot be replaced is refused, and so are layers with buffers, which are not functions of their inputs, and
+  layers that draw random numbers, which make a recomputed student silently wrong.
 """
 
 import threading
@@ -21,9 +22,12 @@ from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from datadistill.core.arrays import Images, Logits, Params, Statistics
+from datadistill.core.errors import UsageError
+from datadistill.networks.adapt import adapted
 from datadistill.networks.checks import refuse_impure
 from datadistill.networks.layers import BatchNorm
 
@@ -50,7 +54,7 @@ class FlatNetwork:
         UsageError: If the module contains a layer that is not a pure function of its parameters.
 
     Example:
-        >>> network = FlatNetwork(partial(nn.Sequential, nn.Flatten(), nn.Linear(4, 3)), name="linear")
+        >>> network = FlatNetwork(lambda: nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), name="linear")
         >>> network.parameter_count
         15
     """
@@ -60,7 +64,7 @@ class FlatNetwork:
         self.name = name
         self.original = self
         with _building, torch.random.fork_rng(devices=[]), torch.device("meta"):
-            module = factory().train()
+            module = adapted(factory()).train()
         refuse_impure(module, name)
         parameters = list(module.parameters())
         self._shapes = tuple(tuple(parameter.shape) for parameter in parameters)
@@ -99,7 +103,22 @@ class FlatNetwork:
             images: A batch of the same dtype.
             statistics: What batch-norm layers normalise by (evaluation); None: by this batch (training).
         """
-        return self._run(params, images, statistics)
+        return self._run(self._module, params, images, statistics)
+
+    def features(self, params: Params, images: Images, statistics: Statistics | None = None) -> Float[Tensor, "n d"]:
+        """Return what the last linear layer sees, differentiable to any order in both arguments.
+
+        Args:
+            params: The parameter vector; its dtype decides.
+            images: A batch of the same dtype.
+            statistics: As for the logits.
+
+        Raises:
+            UsageError: If the module has no method ``features(images)``. Every registered network has.
+        """
+        if not callable(getattr(type(self._module), "features", None)):
+            raise UsageError(f"network '{self.name}' has no features: its module needs a method features(images)")
+        return self._run(self._module.features, params, images, statistics)  # type: ignore[arg-type]
 
     def with_statistics(self, params: Params, images: Images) -> tuple[Logits, Statistics]:
         """Return the logits of training mode and the batch's statistics of every batch-norm layer.
@@ -108,7 +127,7 @@ class FlatNetwork:
         gradients. Fits ``torch.func.grad(…, has_aux=True)``.
         """
         seen: list[Tensor] = []
-        logits = self._run(params, images, None, seen)
+        logits = self._run(self._module, params, images, None, seen)
         return logits, torch.cat(seen) if seen else params.new_empty(0)
 
     def initial(self, generator: torch.Generator) -> Params:
@@ -116,12 +135,18 @@ class FlatNetwork:
 
         The module's own initialisation draws from the global generator; that one is seeded from
         ``generator`` for the time of the call and put back afterwards.
+
+        Raises:
+            UsageError: If the factory gives one module again and again, whose parameters this network has taken out.
         """
         seed = int(torch.randint(2**63 - 1, (), generator=generator, device="cpu"))
         with _building, torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs as well
             module = self.factory()
-        return torch.cat([parameter.detach().flatten() for parameter in module.parameters()]).float()
+        parameters = list(module.parameters())
+        if tuple(tuple(parameter.shape) for parameter in parameters) != self._shapes:
+            raise UsageError(f"network '{self.name}': its factory must make a fresh module in every call")
+        return torch.cat([parameter.detach().flatten() for parameter in parameters]).float()
 
     def initial_statistics(self) -> Statistics:
         """Return zero means and unit variances, float32 on the CPU."""
@@ -139,9 +164,14 @@ class FlatNetwork:
         return [piece.view(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
 
     def _run(
-        self, params: Tensor, images: Tensor, statistics: Tensor | None, seen: list[Tensor] | None = None
+        self,
+        function: Callable[[Tensor], Tensor],
+        params: Tensor,
+        images: Tensor,
+        statistics: Tensor | None,
+        seen: list[Tensor] | None = None,
     ) -> Tensor:
-        """Return the logits; ``seen``, if given, collects the moments of every batch norm.
+        """Return a function of the module's; ``seen``, if given, collects the moments of every batch norm.
 
         The module borrows its tensors for the length of one forward pass. ``torch.func.functional_call``
         does the same at four times the cost: 100 µs for a ConvNet-3 that takes 200 to 800 on tiny images.
@@ -156,10 +186,10 @@ class FlatNetwork:
                     norm.given = (moments[2 * i], moments[2 * i + 1])
             for norm in self._norms:
                 norm.recording = seen is not None
-            logits: Tensor = self._module(images)
+            result = function(images)
             if seen is not None:
                 seen.extend(moment for norm in self._norms for moment in norm.seen or ())
-            return logits
+            return result
         finally:
             for layer, _, key in self._slots:
                 layer.__dict__.pop(key, None)

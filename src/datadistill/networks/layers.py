@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datadistill.core.arrays import Images
+from datadistill.core.arrays import Images, Logits
 from datadistill.core.errors import UsageError
 
 Norm = Literal["instance", "batch", "layer", "group", "none"]
@@ -38,8 +38,40 @@ _POOLINGS: dict[str, Callable[[], nn.Module]] = {
 assert set(_ACTIVATIONS) == set(get_args(Activation))
 assert set(_POOLINGS) == set(get_args(Pooling))
 
+Shape = tuple[int, int, int]
+"""(channels, height, width) of an image or a feature map."""
+
 Moments = tuple[Float[Tensor, " c"], Float[Tensor, " c"]]
 """Mean and unbiased variance of every channel."""
+
+
+class Classifier(nn.Module):
+    """A body and one linear layer: every network here.
+
+    Attributes:
+        body: Maps images to features.
+        classifier: The linear layer.
+
+    Args:
+        body: Whatever it returns is flattened.
+        width: Number of features.
+        classes: Number of logits.
+    """
+
+    def __init__(self, body: nn.Module, width: int, classes: int) -> None:
+        super().__init__()
+        self.body = body
+        self.classifier = nn.Linear(width, classes)
+
+    def features(self, images: Images) -> Float[Tensor, "n d"]:
+        """Return what the linear layer sees."""
+        found: Tensor = self.body(images)
+        return found.flatten(1)
+
+    def forward(self, images: Images) -> Logits:
+        """Return the logits."""
+        logits: Tensor = self.classifier(self.features(images))
+        return logits
 
 
 class BatchNorm(nn.Module):
@@ -105,7 +137,40 @@ class LayerNorm(nn.Module):
         return torch.addcmul(self.bias, normalised, self.weight)
 
 
-def build_norm(norm: Norm, shape: tuple[int, int, int]) -> nn.Module:
+class ChannelNorm(LayerNorm):
+    """Layer normalisation of every pixel over its channels, as in ConvNeXt.
+
+    Args:
+        channels: Number of channels.
+        eps: Added to the variance.
+    """
+
+    def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
+        super().__init__((channels,), eps=eps)
+
+    def forward(self, images: Images) -> Images:
+        """Return the normalised images."""
+        return super().forward(images.movedim(1, -1)).movedim(-1, 1)
+
+
+class MeanOfMaps(nn.Module):
+    """Global average pooling; torch's own cannot do without a slow path under vmap."""
+
+    def forward(self, images: Images) -> Float[Tensor, "n c"]:
+        """Return the mean of every map."""
+        return images.mean((2, 3))
+
+
+def padded(shape: Shape) -> tuple[int, int, int]:
+    """Return what a first convolution pads an image by beyond its own padding, and the height and width that count.
+
+    Grey images of 28 × 28 pixels are padded to 32 × 32, as in DC and MTT; others are taken as they are.
+    """
+    extra = 2 if shape == (1, 28, 28) else 0
+    return extra, shape[1] + 2 * extra, shape[2] + 2 * extra
+
+
+def build_norm(norm: Norm, shape: Shape) -> nn.Module:
     """Return the layer that normalises feature maps of ``shape`` = (channels, height, width).
 
     Raises:

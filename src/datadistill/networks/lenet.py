@@ -1,15 +1,14 @@
 """LeNet-5 with ReLU and max pooling, as in DC, MTT and Dataset Distillation (2018)."""
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from datadistill.core.arrays import Images, Logits
 from datadistill.core.errors import UsageError
+from datadistill.networks.layers import Classifier, Shape
 
 _KERNEL = 5
 
 
-class LeNet(nn.Module):
+class LeNet(Classifier):
     """conv 6 – conv 16 – 120 – 84 – classes; 61,706 parameters for MNIST.
 
     Images of 28 × 28 pixels are padded by two on every side, so that one set of parameters serves 28 and
@@ -23,14 +22,13 @@ class LeNet(nn.Module):
         UsageError: If the image is too small for two convolutions without padding.
     """
 
-    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
-        super().__init__()
+    def __init__(self, shape: Shape, classes: int) -> None:
         channels, *sides = shape
         padding = 2 if tuple(sides) == (28, 28) else 0
         height, width = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in sides)
         if min(height, width) < 1:
             raise UsageError(f"images of {sides[0]} x {sides[1]} pixels are too small for LeNet; it needs 16")
-        self.hidden = nn.Sequential(
+        body = nn.Sequential(
             nn.Conv2d(channels, 6, _KERNEL, padding=padding),
             nn.ReLU(),
             nn.MaxPool2d(2),
@@ -43,14 +41,4 @@ class LeNet(nn.Module):
             nn.Linear(120, 84),
             nn.ReLU(),
         )
-        self.classifier = nn.Linear(84, classes)
-
-    def features(self, images: Images) -> Float[Tensor, "n d"]:
-        """Return the 84 features that the last linear layer sees."""
-        features: Tensor = self.hidden(images)
-        return features
-
-    def forward(self, images: Images) -> Logits:
-        """Return the logits."""
-        logits: Tensor = self.classifier(self.features(images))
-        return logits
+        super().__init__(body, 84, classes)

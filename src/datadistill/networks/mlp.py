@@ -2,15 +2,14 @@
 
 import math
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from datadistill.core.arrays import Images, Logits
+from datadistill.networks.layers import Classifier, Shape
 
 HIDDEN = 128
 
 
-class MLP(nn.Module):
+class MLP(Classifier):
     """pixels – 128 – 128 – classes, with ReLU and torch's default initialisation.
 
     Args:
@@ -18,19 +17,8 @@ class MLP(nn.Module):
         classes: Number of logits.
     """
 
-    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
-        super().__init__()
-        self.hidden = nn.Sequential(
-            nn.Linear(math.prod(shape), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU()
+    def __init__(self, shape: Shape, classes: int) -> None:
+        body = nn.Sequential(
+            nn.Flatten(), nn.Linear(math.prod(shape), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU()
         )
-        self.classifier = nn.Linear(HIDDEN, classes)
-
-    def features(self, images: Images) -> Float[Tensor, "n d"]:
-        """Return the second hidden layer, after ReLU."""
-        features: Tensor = self.hidden(images.flatten(1))
-        return features
-
-    def forward(self, images: Images) -> Logits:
-        """Return the logits."""
-        logits: Tensor = self.classifier(self.features(images))
-        return logits
+        super().__init__(body, HIDDEN, classes)

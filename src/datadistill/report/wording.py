@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from datadistill.evaluate.protocol import Evaluation, Result
 from datadistill.report.collect import RunSummary
 
-_NETWORKS = {"convnet": "ConvNet", "mlp": "MLP", "lenet": "LeNet", "resnet": "ResNet", "vgg": "VGG"}
+_NETWORKS = {
+    **{"convnet": "ConvNet", "mlp": "MLP", "lenet": "LeNet", "alexnet": "AlexNet", "alexcifarnet": "AlexCifarNet"},
+    **{"resnet": "ResNet", "vgg": "VGG", "vit": "ViT", "convnext": "ConvNeXt"},
+}
 _SUBJECTS = {
     "synthetic": "Synthetic, last iterate",
     "averaged": "Synthetic, averaged",

@@ -13,7 +13,7 @@ import torch
 from datadistill.runtime.device import describe_hardware
 from datadistill.runtime.records import Provenance
 
-_PACKAGES = ("datadistill", "torch", "numpy", "scipy", "safetensors", "pillow", "scikit-learn")
+_PACKAGES = ("datadistill", "torch", "numpy", "scipy", "safetensors", "pillow", "scikit-learn", "torchvision", "timm")
 
 
 def collect_provenance(seed: int, device: torch.device) -> Provenance:

@@ -16,7 +16,7 @@ from datadistill.config import RunConfig, load_recipe, to_toml
 from datadistill.core.errors import RunError
 from datadistill.core.randomness import Randomness
 from datadistill.data import Preprocess, RealData, default_data_root, fit_preprocess, load_dataset
-from datadistill.data.sampling import sample_per_class
+from datadistill.data.sampling import check_enough
 from datadistill.data.split import hold_out
 from datadistill.networks import FlatNetwork, build_network
 from datadistill.runtime.atomic import locked, write_text
@@ -222,12 +222,31 @@ def _start(session: Session) -> None:
     _ = session.data, session.preprocess, session.network
     if config.evaluate.network:
         session.build_network(config.evaluate.network)
-    sample_per_class(session.data.train.labels, config.ipc, session.data.classes, session.rng.stream("check"))
+    card = session.data.card
+    check_enough(session.data.train.labels, card.classes, config.ipc, card.name)
     write_text(run.config, to_toml(config))
     save_record(run.provenance, collect_provenance(config.seed, session.device))
     for stage in _STAGES:
         run.update_stage(stage)
     save_record(run.plan, session.plan)
+    if (warning := _batch_norm_warning(session)) is not None:
+        session.reporter.say(warning)
+
+
+def _batch_norm_warning(session: Session) -> str | None:
+    """Say what is wrong with batch norm where a batch holds about one image per class; None where nothing is."""
+    config, classes = session.config, session.data.classes
+    networks = map(session.build_network, dict.fromkeys((config.network, config.evaluate.network or config.network)))
+    names = [network.name for network in networks if network.statistics_count]
+    sizes = [config.protocol(name).batch_size for name in config.protocols]
+    sizes += [config.method.unrolled.batch_size or config.ipc * classes] if config.method.unrolled else []
+    batch = min(config.ipc * classes, *sizes)
+    if not names or batch > classes:
+        return None
+    return (
+        f"warning: {' and '.join(names)}: batch norm over {batch} images of {classes} classes: statistics of about one "
+        "image per class do not describe real images, and accuracy suffers; take instancenorm or a larger ipc"
+    )
 
 
 def read_config(run: RunDir) -> RunConfig:
