@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datadistill.data import from_dataset as from_dataset
     from datadistill.data import load_dataset as load_dataset
     from datadistill.evaluate.protocol import Protocol as Protocol
+    from datadistill.methods import ATT as ATT
     from datadistill.methods import METHODS as METHODS
     from datadistill.methods import MTT as MTT
     from datadistill.networks import build_network as build_network
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Artifact": "synthetic.artifact",
     "METHODS": "methods",
+    "ATT": "methods",
     "MTT": "methods",
     "Outcome": "pipeline",
     "Protocol": "evaluate.protocol",

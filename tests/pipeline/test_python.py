@@ -22,6 +22,7 @@ from system.tiny_run import RECIPE, TINY, finished
 
 NAMES = [
     "Artifact",
+    "ATT",
     "METHODS",
     "MTT",
     "Outcome",
