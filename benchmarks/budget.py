@@ -20,6 +20,7 @@ from datadistill.training.accuracy import accuracy
 
 _SECONDS_BETWEEN_LINES = 10.0
 _MARGIN = 1.25  # of the estimate: it is made from a few steps
+_COMPILING = 60.0  # seconds: a training step and a test pass
 _SLACK = 2.0  # seconds, to write the files
 
 
@@ -100,7 +101,7 @@ def evaluation_seconds(session: Session) -> float:
     protocols = [_protocol(session.config, name) for name in session.config.protocols]
     seconds = sum(_protocol_seconds(session, problem, protocol) for protocol in protocols)
     seconds += sum(_full_seconds(session, name) for name in {p.network for p in protocols if p.split == "test"})
-    return _MARGIN * seconds + _SLACK
+    return _MARGIN * seconds + _SLACK + (_COMPILING if session.plan.training_compiled else 0.0)
 
 
 def _protocol(config: RunConfig, name: str) -> Protocol:

@@ -16,7 +16,6 @@ Which normalisation layers are allowed:
   layers that draw random numbers, which make a recomputed student silently wrong.
 """
 
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -30,9 +29,7 @@ from datadistill.core.errors import UsageError
 from datadistill.networks.adapt import adapted
 from datadistill.networks.checks import refuse_impure
 from datadistill.networks.layers import BatchNorm
-
-_building = threading.Lock()
-"""Held while a factory is called: its draws come from the global generator, which all threads share."""
+from datadistill.runtime.compiler import one_at_a_time
 
 
 class FlatNetwork:
@@ -63,7 +60,7 @@ class FlatNetwork:
         self.factory = factory
         self.name = name
         self.original = self
-        with _building, torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with one_at_a_time, torch.random.fork_rng(devices=[]), torch.device("meta"):
             module = adapted(factory()).train()
         refuse_impure(module, name)
         parameters = list(module.parameters())
@@ -140,7 +137,7 @@ class FlatNetwork:
             UsageError: If the factory gives one module again and again, whose parameters this network has taken out.
         """
         seed = int(torch.randint(2**63 - 1, (), generator=generator, device="cpu"))
-        with _building, torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        with one_at_a_time, torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs as well
             module = self.factory()
         parameters = list(module.parameters())

@@ -6,7 +6,9 @@ twice; a compiled gradient can be differentiated once more.
 
 import os
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -22,6 +24,12 @@ took a third off the time of a differentiated student step, and halved its memor
 
 _WARM_UP = 3  # calls before a capture, as torch asks
 
+_KINDS = 256
+"""Kinds of arguments one piece of code is compiled for; torch gives up after 8, which a sweep over networks reaches."""
+
+one_at_a_time = threading.RLock()
+"""Held while something is compiled, or drawn from the global generator, which a compilation puts back at its end."""
+
 
 def can_compile(device: torch.device) -> bool:
     """Say whether steps can be compiled or captured: on a GPU, and on a CPU with a C++ compiler."""
@@ -32,20 +40,37 @@ def compile_whole(function: F, eager: F | None = None) -> F:
     """Return ``function`` as one piece per shape of its arguments.
 
     On a GPU its launches are replayed, which makes no difference to its numbers; the results there carry no graph.
+    May be called from several threads on a CPU; the first call of a kind is made by one of them, the others wait.
 
     Args:
         function: Takes and returns tensors. Compiled, it is specialised to the number of threads at its first call.
         eager: What is captured on a GPU, where that is written in another way.
     """
     compiled, captured = torch.compile(function, fullgraph=True, dynamic=False), _Captured(eager or function)
+    known: set[Any] = set()
 
     def call(*tensors: Tensor) -> object:
         if tensors[0].is_cuda:
             return captured(*tensors)
-        with functorch_config.patch(activation_memory_budget=_KEPT):
+        kinds = tuple((tensor.shape, tensor.dtype, tensor.requires_grad) for tensor in tensors)
+        key = (torch.get_num_threads(), torch.is_grad_enabled(), kinds)
+        if key in known:
             return compiled(*tensors)
+        with one_at_a_time, _settings():
+            result = compiled(*tensors)
+            known.add(key)
+        return result
 
     return call  # type: ignore[return-value]
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """Set what matters while something is compiled. Not for every call: each use leaves a little memory behind."""
+    from torch._dynamo import config as dynamo_config  # takes a second to import
+
+    with functorch_config.patch(activation_memory_budget=_KEPT), dynamo_config.patch(recompile_limit=_KINDS):
+        yield
 
 
 class _Captured:
@@ -57,13 +82,14 @@ class _Captured:
 
     def __call__(self, *tensors: Tensor) -> Any:
         key = tuple((tensor.shape, tensor.dtype, tensor.device) for tensor in tensors)
-        if key not in self._graphs:
-            self._graphs[key] = self._capture(tensors)
-        graph, inputs, outputs = self._graphs[key]
-        for own, tensor in zip(inputs, tensors, strict=True):
-            own.copy_(tensor)
-        graph.replay()
-        return tree_map(torch.clone, outputs)  # the next replay writes over them
+        with torch.cuda.device(tensors[0].device):
+            if key not in self._graphs:
+                self._graphs[key] = self._capture(tensors)
+            graph, inputs, outputs = self._graphs[key]
+            for own, tensor in zip(inputs, tensors, strict=True):
+                own.copy_(tensor)
+            graph.replay()
+            return tree_map(torch.clone, outputs)  # the next replay writes over them
 
     def _capture(self, tensors: tuple[Tensor, ...]) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Any]:
         inputs = [tensor.detach().clone() for tensor in tensors]
@@ -74,6 +100,6 @@ class _Captured:
                 self.function(*inputs)
         main.wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=stream):  # the default one is that of another device
             outputs = self.function(*inputs)
         return graph, inputs, outputs

@@ -44,15 +44,13 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
     finished = session.run.is_done("distill")
     with session.stage("distill") as ending:
         config, run = session.config, session.run
-        if not finished:
-            for stage in ("evaluate", "report"):  # what was judged after an early stop is another set
-                run.update_stage(stage, state="pending", seconds=0.0)
         problem = make_problem(session)
         probe = make_probe(session)
         path = run.checkpoint / "state.safetensors"
         checkpoint = Checkpoint(path, config.watch.checkpoint_every, probe, _owner(session))
         resume = _take_up(checkpoint, session.device)
-        cut_back(run.metrics, checkpoint.written)
+        begun = checkpoint.written
+        cut_back(run.metrics, begun)
         frames = _frames(session)
         frames.draw(0, SyntheticSet(problem.initial_images, problem.initial_targets))
 
@@ -61,7 +59,7 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
                 ending.state = "stopped"
             return ending.state == "stopped"
 
-        with session.reporter.bar("distill", config.iterations, checkpoint.written) as bar:
+        with session.reporter.bar("distill", config.iterations, begun) as bar:
             observers: list[Observer] = [Log(run.metrics, bar), frames, *([probe] if probe else [])]
             observers += [_variants(session)] if config.watch.variant_every else []
             observers += [checkpoint]
@@ -81,7 +79,16 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
                 raise
         if ending.state == "done":
             frames.draw(config.iterations, end.export())
+        if not finished and end.iteration != _judged(session):
+            for stage in ("evaluate", "report"):  # what was judged after an early stop is another set
+                run.update_stage(stage, state="pending", seconds=0.0)
         _save(session, end, probe)
+
+
+def _judged(session: Session) -> int | None:
+    """Return the iteration of the artifact that is there from an earlier stop."""
+    card = session.run.synthetic / "card.json"
+    return load_record(Card, card).iteration if card.exists() else None
 
 
 def _save(session: Session, end: Progress, probe: Probe | None) -> None:
@@ -102,9 +109,8 @@ def _frames(session: Session) -> Frames:
 
 
 def _owner(session: Session) -> str:
-    """Return the key of what a checkpoint belongs to: every setting that could lead elsewhere, and the data."""
-    config = replace(session.config, published=None)
-    return content_key([config.method_name, unstructure(config), session.plan.data_checksum])
+    """Return the key of what a checkpoint belongs to: the configuration as it was written down, and the data."""
+    return content_key([session.run.config.read_text(encoding="utf-8"), session.plan.data_checksum])
 
 
 def _take_up(checkpoint: Checkpoint, device: torch.device) -> tuple[int, dict[str, Tensor]] | None:

@@ -100,7 +100,7 @@ def decide(session: Session, problem: Problem) -> Unroll:
     if session.plan.strategy is None:
         decisions = _decisions(session, problem)
         if session.plan.precision == "bf16":
-            decisions["reason"] += f"; bf16: cosine {_agreement(problem):.4f} to float32"
+            decisions["reason"] += f"; bf16: cosine {_agreement(session, problem, decisions):.4f} to float32"
         session.change_plan(**decisions)
     return make_unroll(session, problem)
 
@@ -120,12 +120,14 @@ def make_unroll(session: Session, problem: Problem) -> Unroll:
     )
 
 
-def _agreement(problem: Problem) -> float:
+def _agreement(session: Session, problem: Problem, decisions: dict[str, Any]) -> float:
     """Return the cosine between the gradients of a short training in bfloat16 and in float32, by the images.
 
     Raises:
         UsageError: If they point in different directions.
     """
+    unrolled = session.config.method.unrolled
+    batch = unrolled.batch_size if unrolled is not None else None
     start = problem.network.initial(Randomness(0).stream("planning")).to(problem.device)
 
     def moved(end: Params) -> Scalar:
@@ -133,8 +135,8 @@ def _agreement(problem: Problem) -> float:
 
     found = []
     for bf16 in (False, True):
-        engine = Unroll(problem.network, problem.augment, bf16=bf16)
-        found.append(_short_training(engine, problem, None, _COMPARED_STEPS, start, moved).images.flatten())
+        engine = Unroll(problem.network, problem.augment, micro_batch=decisions["micro_batch"], bf16=bf16)
+        found.append(_short_training(engine, problem, batch, _COMPARED_STEPS, start, moved).images.flatten())
     cosine = torch.cosine_similarity(found[0], found[1], dim=0).item()
     if not cosine >= _AGREEMENT:
         raise UsageError(
@@ -196,9 +198,15 @@ def _choose(need: Estimate, session: Session, wanted: dict[str, Any], batch: int
 
 
 def evaluation_executor(session: Session) -> Executor:
-    """Return what trains evaluation networks: how many at once is in the plan, or decided now and written there."""
+    """Return what trains evaluation networks: how many at once is in the plan, or decided now and written there.
+
+    Raises:
+        UsageError: If the recipe wants several at once on a GPU.
+    """
     if session.plan.side_by_side is None:
         wanted = session.config.side_by_side
+        if session.device.type != "cpu" and (wanted or 1) > 1:
+            raise UsageError(f"side_by_side is {wanted}: networks train side by side on a CPU only")
         session.change_plan(side_by_side=_side_by_side(session) if wanted is None else wanted)
     together = session.plan.side_by_side or 1
     return SideBySide(together) if together > 1 else session.executor
