@@ -15,6 +15,7 @@ from datadistill.synthetic.artifact import Card
 
 Facts = dict[str, Any]
 _LOCAL = ("data_root", "store")  # paths of one machine
+_FOLDERS = re.compile(r"(--(?:data-root|out|results))[ =](?:'[^']*'|\S+)")
 
 
 def calls_path(run: RunDir) -> Path:
@@ -53,6 +54,7 @@ def collected(session: Session) -> Facts:
         "dataset": config.dataset,
         "ipc": config.ipc,
         **provenance,
+        "command": without_folders(provenance["command"]),
         "minutes_used": round(sum(call["seconds"] for call in asked["calls"]) / 60, 2),
         "calls": [{key: call[key] for key in kept if key in call} for call in asked["calls"]],
         "experts": _experts(session),
@@ -62,6 +64,11 @@ def collected(session: Session) -> Facts:
         "protocols": _protocols(session) if run.is_done("evaluate") else {},
     }
     return {**facts, "published": unstructure(config.published)} if config.published is not None else facts
+
+
+def without_folders(command: str) -> str:
+    """Return a command line with the folders of one machine left out."""
+    return _FOLDERS.sub(r"\1 DIR", command)
 
 
 def _experts(session: Session) -> Facts:

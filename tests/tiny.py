@@ -42,26 +42,16 @@ class Setting:
     objective: str
 
 
-_MTT = MTT(
-    expert_epochs=2,
-    student_steps=3,
-    max_start_epoch=2,
-    batch_syn=4,
-    image_lr=20.0,
-    student_lr=0.05,
-    student_lr_lr=1e-4,
-)
-
-_ATT = ATT(
-    expert_epochs=2,
-    student_steps=3,
-    max_start_epoch=2,
-    batch_syn=4,
-    image_lr=20.0,
-    student_lr=0.05,
-    student_lr_lr=1e-4,
-    average_decay=0.9,
-)
+_SEGMENTS = {
+    "expert_epochs": 2,
+    "student_steps": 3,
+    "max_start_epoch": 2,
+    "batch_syn": 4,
+    "image_lr": 20.0,
+    "student_lr": 0.05,
+    "student_lr_lr": 1e-4,
+}
+_MTT, _ATT = MTT(**_SEGMENTS), ATT(**_SEGMENTS, average_decay=0.9)
 
 SETTINGS: dict[str, Setting] = {
     "att": Setting(_ATT, replace(_ATT, max_start_epoch=1, batch_syn=None), "matching_loss"),

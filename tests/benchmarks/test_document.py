@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import document, speed
+from benchmarks import document, outcome, speed
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,3 +99,13 @@ def test_every_measured_case_is_a_block_of_the_page_on_speed(tmp_path: Path) -> 
         assert f"\n{case['benchmark']} {case['name']} · " in text
         assert case["commit"] in text or "flat" in case
     assert "```text" not in speed.page(tmp_path)
+
+
+def test_no_folder_of_a_machine_is_in_a_result() -> None:
+    command = "reproduce.py mtt_a --minutes 5 --data-root '/some where/data' --out=/tmp/x --set ipc=1 --results r"
+    expected = "reproduce.py mtt_a --minutes 5 --data-root DIR --out DIR --set ipc=1 --results DIR"
+    assert outcome.without_folders(command) == expected
+    for path in (ROOT / "benchmarks" / "results").rglob("*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if "command" in content:
+            assert outcome.without_folders(content["command"]) == content["command"]

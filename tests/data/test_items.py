@@ -136,6 +136,10 @@ def rows(images: str = "image", labels: str = "label") -> list[dict[str, Any]]:
 METADATA = {b"huggingface": json.dumps({"info": {"features": {"label": {"names": ["cat", "dog"]}}}}).encode()}
 
 
+class ArrowError(Exception):
+    """Stands for the base of pyarrow's own errors."""
+
+
 class Store:
     """Stands for pyarrow: what each file holds."""
 
@@ -151,7 +155,7 @@ class Store:
 
     def file(self, path: Path) -> Any:
         if str(path) not in self.rows:
-            raise ValueError("Parquet magic bytes not found in footer")
+            raise ArrowError("Parquet magic bytes not found in footer")
         content = self.rows[str(path)]
         schema = SimpleNamespace(names=[*content[0]], metadata=self.metadata)
 
@@ -168,7 +172,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     made = Store()
     fake, parquet = ModuleType("pyarrow"), ModuleType("pyarrow.parquet")
     parquet.ParquetFile = made.file  # type: ignore[attr-defined]
-    fake.parquet = parquet  # type: ignore[attr-defined]
+    fake.parquet, fake.ArrowException = parquet, ArrowError  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pyarrow", fake)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", parquet)
     return made

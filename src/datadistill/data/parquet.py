@@ -93,7 +93,7 @@ def pick_column(columns: Sequence[str], wanted: str | None, usual: Sequence[str]
 def _rows(files: list[Path], request: Request, names: list[str]) -> list[Row]:
     """Return images and labels of one split; the class names, where the first file has them, go into ``names``."""
     try:
-        from pyarrow import parquet
+        from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise DataError(
             f"{files[0]}: parquet files need the extra 'hub': pip install \"datadistill[hub]\" ({error})"
@@ -107,7 +107,7 @@ def _rows(files: list[Path], request: Request, names: list[str]) -> list[Row]:
             image = pick_column(columns, request.columns[0], _IMAGES, str(path))
             label = pick_column(columns, request.columns[1], _LABELS, str(path))
             records = [record for batch in file.iter_batches(columns=[image, label]) for record in batch.to_pylist()]
-        except (OSError, ValueError, KeyError, NotImplementedError) as error:  # pyarrow's own are among these
+        except (OSError, ArrowException) as error:
             raise DataError(f"{path}: damaged or not a parquet file ({error})") from error
         if not names:
             names += _class_names(schema.metadata, label)

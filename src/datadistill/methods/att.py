@@ -38,17 +38,9 @@ from datadistill.synthetic.learnable import LearnableSet
 
 @dataclass(frozen=True, kw_only=True)
 class ATT(SegmentMatching):
-    """Trajectory matching that ends at the student's step nearest to the target.
+    """Trajectory matching that ends at the student's step nearest to the target; ``student_steps`` bounds it.
 
     Attributes:
-        expert_epochs: M, epochs between the start and the target of a segment, at least 1.
-        student_steps: N, most steps of the student, at least 1.
-        max_start_epoch: T⁺; start epochs are 0 … T⁺−1.
-        batch_syn: |b|, synthetic images per student step; absent for the whole set.
-        image_lr: Step size of the pixels (SGD, momentum ``momentum``).
-        student_lr: α before the first iteration, > 0.
-        student_lr_lr: Step size of α; 0 leaves it as it is.
-        momentum: Of both, in [0, 1).
         select_norm: ``l1``, as the reference implementation chooses the step, or ``l2``, as the paper writes it.
         average_decay: d of the moving average of the images, in (0, 1); absent for none. The averaged set is a variant
             of the run, evaluated beside the last one.

@@ -29,18 +29,7 @@ from datadistill.synthetic.learnable import LearnableSet
 
 @dataclass(frozen=True, kw_only=True)
 class MTT(SegmentMatching):
-    """Matching training trajectories with a learned step size.
-
-    Attributes:
-        expert_epochs: M, epochs between the start and the target of a segment, at least 1.
-        student_steps: N, steps of the student, at least 1.
-        max_start_epoch: T⁺; start epochs are 0 … T⁺−1.
-        batch_syn: |b|, synthetic images per student step; absent for the whole set.
-        image_lr: Step size of the pixels (SGD, momentum ``momentum``).
-        student_lr: α before the first iteration, > 0.
-        student_lr_lr: Step size of α; 0 leaves it as it is.
-        momentum: Of both, in [0, 1).
-    """
+    """Matching training trajectories with a learned step size; its fields are those of all segment matching."""
 
     def gradient(self, problem: Problem, state: LearnableSet, rng: Randomness) -> tuple[Metrics, TensorGradients]:
         """Return the matching loss of one segment and its gradients."""
