@@ -5,18 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from datadistill.config import RunConfig
-from datadistill.evaluate.protocol import PROTOCOLS, Protocol
-from datadistill.evaluate.run import real_examples, synthetic_examples
 from datadistill.experts.store import Sidecar, sidecar_path
-from datadistill.methods import Problem
 from datadistill.runtime.records import load_record
 from datadistill.stages import Session
 from datadistill.stages.distill import bare_problem
 from datadistill.stages.experts import expert_task, full_task
-from datadistill.stages.forecast import epoch_seconds
-from datadistill.synthetic.artifact import SyntheticSet
-from datadistill.training.accuracy import accuracy
+from datadistill.stages.forecast import epoch_seconds, judging_seconds
 
 _SECONDS_BETWEEN_LINES = 10.0
 _MARGIN = 1.25  # of the estimate: it is made from a few steps
@@ -98,33 +92,11 @@ class LinesBar:
 def evaluation_seconds(session: Session) -> float:
     """Return the time that judging a set will take under all protocols, with some to spare."""
     problem = bare_problem(session)
-    protocols = [_protocol(session.config, name) for name in session.config.protocols]
-    seconds = sum(_protocol_seconds(session, problem, protocol) for protocol in protocols)
-    seconds += sum(_full_seconds(session, name) for name in {p.network for p in protocols if p.split == "test"})
+    names = session.config.protocols
+    seconds = sum(judging_seconds(session, problem, name) for name in names)
+    honest = [protocol for protocol in map(session.config.protocol, names) if not protocol.peak]
+    seconds += sum(_full_seconds(session, name) for name in {p.network for p in honest if p.split == "test"})
     return _MARGIN * seconds + _SLACK + (_COMPILING if session.plan.training_compiled else 0.0)
-
-
-def _protocol(config: RunConfig, name: str) -> Protocol:
-    return config.evaluate if name == "default" else PROTOCOLS[name]
-
-
-def _protocol_seconds(session: Session, problem: Problem, protocol: Protocol) -> float:
-    """Return the time of one protocol: a training and a test for every network on every set."""
-    config = session.config
-    network = session.build_network(protocol.network or config.network)
-    training = protocol.training(protocol.lr or protocol.fallback_lr)
-    examples = synthetic_examples(SyntheticSet(problem.initial_images, problem.initial_targets))
-    each = epoch_seconds(session, network, examples, training) * training.epochs_run
-    params = network.initial(session.rng.stream("forecast")).to(session.device)
-    statistics = network.initial_statistics().to(session.device)
-    test = real_examples(session.data, session.preprocess, protocol.split)
-    begun = time.perf_counter()
-    accuracy(network, params, statistics, test)
-    each += time.perf_counter() - begun
-    sets = 1 + bool(config.validation and config.watch.probe_every) + protocol.random_draws
-    if protocol.peak:  # judges every set that was kept on the way
-        sets += len(config.watch.kept(config.iterations))
-    return each * sets * protocol.networks / config.workers
 
 
 def _full_seconds(session: Session, network: str | None) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks import document, outcome
 from benchmarks.budget import Clock, Lines, Stretches, evaluation_seconds
 from datadistill.config import load_recipe
-from datadistill.core.errors import ConfigError, DatadistillError
+from datadistill.core.errors import DatadistillError
 from datadistill.core.structure import unstructure
 from datadistill.runtime.allocator import keep_freed_memory
 from datadistill.runtime.atomic import content_key, read_json, write_json
@@ -109,14 +109,8 @@ def _source() -> str:
 
 
 def with_peak(recipe: str, settings: tuple[str, ...]) -> tuple[str, ...]:
-    """Return settings that add the protocol that chooses on the test set, and sets to choose among.
-
-    Raises:
-        ConfigError: If this version has no such protocol.
-    """
+    """Return settings that add the protocol that chooses on the test set, and sets to choose among."""
     config = load_recipe(recipe, settings)
-    if not hasattr(config.watch, "variant_every"):
-        raise ConfigError(f"--peak: this version has no protocol '{PEAK}'")
     if not config.watch.variant_every:
         log = config.watch.log_every
         settings = (*settings, f"watch.variant_every={log * max(1, math.ceil(config.iterations // _KEPT / log))}")

@@ -4,13 +4,14 @@ import json
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import budget, outcome, reproduction
-from datadistill.core.errors import ConfigError
+from benchmarks import budget, document, outcome, reproduction
+from datadistill.evaluate.protocol import PROTOCOLS
 from datadistill.stages import open_run
 from system.tiny_run import RECIPE, flags
 
@@ -134,10 +135,22 @@ def test_a_device_has_a_short_name(name: str | None, kind: str) -> None:
     assert outcome.device_kind({} if name is None else {"accelerator": name}) == kind
 
 
-def test_the_peak_is_added_or_refused_in_words() -> None:
-    try:
-        settings = reproduction.with_peak(RECIPE, ("iterations=1234",))
-    except ConfigError as error:
-        assert "no protocol 'upstream-peak'" in str(error)
-    else:
-        assert settings == ("iterations=1234", "watch.variant_every=30", "protocols=default,upstream-peak")
+def test_the_peak_is_added_with_sets_to_choose_among() -> None:
+    settings = reproduction.with_peak(RECIPE, ("iterations=1234",))
+    assert settings == ("iterations=1234", "watch.variant_every=30", "protocols=default,upstream-peak")
+
+
+def test_both_protocols_are_in_the_result_and_apart_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(PROTOCOLS["upstream-peak"], epochs=3, networks=1)
+    monkeypatch.setitem(PROTOCOLS, "upstream-peak", short)
+    assert reproduction.main([*words(tmp_path, 5), "--peak"]) == 0
+    facts = result(tmp_path)
+    assert set(facts["protocols"]) == {"default", "upstream-peak"}
+    peak = facts["protocols"]["upstream-peak"]["results"]
+    assert set(peak) == {"peak", "synthetic"}
+    assert peak["peak"]["mean"] >= peak["synthetic"]["mean"]
+    honest, apart = document.page([facts], [RECIPE]).split("## Chosen on the test set")
+    assert f"| `{RECIPE}`" in honest
+    assert f"| `{RECIPE}`" in apart

@@ -294,6 +294,13 @@ class RunConfig:
         """
         return self.evaluate if name == "default" else find(PROTOCOLS, name, "protocol")
 
+    def trainings(self, name: str) -> int:
+        """Return how many networks a protocol trains on the distilled sets and on random real images."""
+        protocol = self.protocol(name)
+        selected = bool(self.validation and self.watch.probe_every)
+        others = len(self.watch.kept(self.iterations)) if protocol.peak else selected
+        return protocol.networks * (1 + others + protocol.random_draws)
+
     @property
     def expert_epochs(self) -> int:
         """Epochs each expert is trained."""

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from datadistill.config import RunConfig
 from datadistill.core.structure import unstructure
-from datadistill.evaluate.run import synthetic_examples
+from datadistill.evaluate.run import real_examples, synthetic_examples
 from datadistill.methods import Problem, Unrolled
 from datadistill.networks import FlatNetwork
 from datadistill.stages.distill import bare_problem
 from datadistill.stages.experts import expert_task, full_task
-from datadistill.stages.planning import decide, estimate, seconds_per_step
+from datadistill.stages.planning import decide, estimate, evaluation_executor, seconds_per_step
 from datadistill.stages.session import Session, open_run
 from datadistill.synthetic.artifact import SyntheticSet
+from datadistill.training.accuracy import accuracy
 from datadistill.training.fit import Examples, Fitted, fit
 from datadistill.training.schedules import TrainingRecipe
 
@@ -104,15 +107,29 @@ def _distill(session: Session) -> ForecastRow:
 def _evaluate(session: Session) -> list[ForecastRow]:
     config, problem, rows = session.config, bare_problem(session), []
     for name in config.protocols:
-        protocol = config.protocol(name)
-        selected = bool(config.validation and config.watch.probe_every)
-        others = len(config.watch.kept(config.iterations)) if protocol.peak else selected
-        trainings = protocol.networks * (1 + others + protocol.random_draws)
-        training = protocol.training(protocol.lr or protocol.fallback_lr)
-        seconds = _training_seconds(session, problem, training) * trainings
-        what = f"{trainings} networks x {training.epochs_run} epochs, protocol {name}"
-        rows.append(ForecastRow("evaluate", seconds, 0, 0, what))
+        epochs = config.protocol(name).training(1.0).epochs_run
+        what = f"{config.trainings(name)} networks x {epochs} epochs, protocol {name}"
+        rows.append(ForecastRow("evaluate", judging_seconds(session, problem, name), 0, 0, what))
     return rows
+
+
+def judging_seconds(session: Session, problem: Problem, name: str) -> float:
+    """Return the time of one protocol: a training and a test for every network, as many at once as there will be."""
+    config, protocol = session.config, session.config.protocol(name)
+    network = session.build_network(protocol.network or config.network)
+    params = network.initial(session.rng.stream("forecast")).to(session.device)
+    test = real_examples(session.data, session.preprocess, protocol.split)
+    evaluation_executor(session)  # decides how many at once
+    together, threads = session.plan.side_by_side or 1, torch.get_num_threads()
+    torch.set_num_threads(1 if together > 1 else threads)
+    try:
+        each = _training_seconds(session, network, problem, protocol.training(protocol.fallback_lr))
+        begun = time.perf_counter()
+        accuracy(network, params, network.initial_statistics().to(params), test)
+        each += time.perf_counter() - begun
+    finally:
+        torch.set_num_threads(threads)
+    return each * config.trainings(name) / (together * config.workers)
 
 
 def _probes(session: Session, problem: Problem) -> float:
@@ -121,13 +138,13 @@ def _probes(session: Session, problem: Problem) -> float:
         return 0.0
     training = TrainingRecipe(epochs=watch.probe_epochs)
     probes = session.config.iterations // watch.probe_every
-    return probes * watch.probe_networks * _training_seconds(session, problem, training)
+    return probes * watch.probe_networks * _training_seconds(session, session.network, problem, training)
 
 
-def _training_seconds(session: Session, problem: Problem, training: TrainingRecipe) -> float:
+def _training_seconds(session: Session, network: FlatNetwork, problem: Problem, training: TrainingRecipe) -> float:
     """Return the time of one evaluation training."""
     examples = synthetic_examples(SyntheticSet(problem.initial_images, problem.initial_targets))
-    return epoch_seconds(session, session.network, examples, training) * training.epochs_run
+    return epoch_seconds(session, network, examples, training) * training.epochs_run
 
 
 def epoch_seconds(session: Session, network: FlatNetwork, examples: Examples, training: TrainingRecipe) -> float:

@@ -236,10 +236,8 @@ def _images_trained_on(session: Session) -> int:
     config, real = session.config, len(session.data.train)
     experts = config.experts.count * config.expert_epochs if "experts" in config.method.needs else 0
     total = real * (experts + config.full.networks * config.full.training.epochs)
-    for protocol in map(config.protocol, config.protocols):
-        kept = len(config.watch.kept(config.iterations)) if protocol.peak else 1
-        networks = protocol.networks * (1 + kept + protocol.random_draws)
-        total += networks * protocol.epochs * config.ipc * session.data.classes
+    for name in config.protocols:
+        total += config.trainings(name) * config.protocol(name).epochs * config.ipc * session.data.classes
     return total
 
 
