@@ -12,6 +12,7 @@ from datadistill.evaluate.pools import expand, parted
 from datadistill.evaluate.protocol import PROTOCOLS, Protocol
 from datadistill.experts.imported import PREFIX
 from datadistill.methods import METHODS
+from datadistill.methods.base import Need
 from datadistill.networks import canonical_name
 from datadistill.runtime.device import Precision
 from datadistill.synthetic.initial import Initial
@@ -96,7 +97,7 @@ class ExpertsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FullTraining(TrainingRecipe):
-    """:class:`TrainingRecipe` with the defaults of the full-set baseline, so that one of them can be changed alone."""
+    """:class:`TrainingRecipe` with defaults for the full set, so that one of them can be changed alone."""
 
     epochs: int = 30
     batch_size: int = 128
@@ -125,6 +126,47 @@ class FullConfig:
     def __post_init__(self) -> None:
         if self.networks < 0:
             raise ValueError(f"networks must not be negative, got {self.networks}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeachersConfig:
+    """Teachers: networks trained on the full real set that are asked what they see.
+
+    With the settings of the full-set baseline they are the same networks, and trained once.
+
+    Attributes:
+        dataset: What they are trained on; absent for the data of the run.
+        preprocess: In which space; absent for the choice of the run, fitted to their data. Images of the run are
+            brought there by way of the pixels.
+        networks: Architectures; empty for the one of the run.
+        count: Teachers of each architecture, at least 1; more can be added later, none is trained twice.
+        training: The schedule.
+        augment: Augmentation; absent for the one of the run.
+        seed: Of the families; independent of the run's, so that runs share teachers.
+        snapshots: Epochs after which they are kept, ascending; empty for the last alone.
+        at_epoch: Which of these is used; absent for the last.
+    """
+
+    dataset: str | None = None
+    preprocess: str | None = None
+    networks: tuple[str, ...] = ()
+    count: int = 1
+    training: FullTraining = field(default_factory=FullTraining)
+    augment: str | None = None
+    seed: int = 0
+    snapshots: tuple[int, ...] = ()
+    at_epoch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"count must be at least 1, got {self.count}")
+        if len(set(self.networks)) < len(self.networks):
+            raise ValueError("networks must name none of them twice")
+        kept, last = self.snapshots, self.training.epochs_run
+        if list(kept) != sorted(set(kept)) or (kept and not 0 <= kept[0] <= kept[-1] <= last):
+            raise ValueError(f"snapshots must be ascending epochs in 0 to {last}, got {list(kept)}")
+        if self.at_epoch is not None and self.at_epoch not in (kept or (last,)):
+            raise ValueError(f"at_epoch must be one of snapshots, {list(kept or (last,))}, got {self.at_epoch}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +299,9 @@ class RunConfig:
             are faster with one.
         store: Folder of the experts; absent for ``experts`` beside the run directory.
         method: The method; one table ``[method.<name>]``.
+        terms: Additions to its objective; tables ``[terms.<name>]``.
         experts: How experts are trained.
+        teachers: How teachers are trained, where the method or a term needs them.
         evaluate: Fields of the ``default`` protocol, as this recipe wants them.
         full: The full-set baseline.
         watch: What is looked at while distilling.
@@ -280,8 +324,10 @@ class RunConfig:
     threads: int | None = None
     store: str | None = None
     method: Any
+    terms: dict[str, Any] = field(default_factory=dict)
     texture: Texture | None = None
     experts: ExpertsConfig = field(default_factory=ExpertsConfig)
+    teachers: TeachersConfig = field(default_factory=TeachersConfig)
     evaluate: Protocol = field(default_factory=Protocol)
     full: FullConfig = field(default_factory=FullConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
@@ -306,6 +352,8 @@ class RunConfig:
                 f"texture: method '{self.method_name}', as it is set, looks at whole images outside student steps, "
                 "and a canvas is none"
             )
+        if self.texture is not None and self.terms:
+            raise ValueError("texture: terms look at whole images, and a canvas is none")
         needed, trained = self.method.expert_epochs_needed, self.experts.epochs
         if trained is not None and trained < needed and self.experts.imported is None:
             raise ValueError(f"experts.epochs is {trained}, the method needs {needed} (latest start plus span)")
@@ -330,6 +378,8 @@ class RunConfig:
         """Refuse unknown names, and pin the source of code of the user's own."""
         for key, network in (("network", self.network), ("evaluate.network", self.evaluate.network)):
             _check(key, canonical_name, network)
+        for network in self.teachers.networks:
+            _check("teachers.networks", canonical_name, network)
         if ":" in self.network:
             object.__setattr__(self, "network", canonical_name(self.network))
         if ":" in (self.evaluate.network or ""):
@@ -343,7 +393,7 @@ class RunConfig:
                 f"augment: '{self.augment}' mixes targets, which a student that is differentiated does not; "
                 "mixing is for experts.augment, full.augment and evaluate.augment"
             )
-        for key in ("experts", "full", "evaluate"):
+        for key in ("experts", "teachers", "full", "evaluate"):
             _check(f"{key}.augment", build_augment, getattr(self, key).augment)
 
     @property
@@ -378,9 +428,14 @@ class RunConfig:
         return protocol.networks * (1 + others + protocol.random_draws)
 
     @property
+    def needs(self) -> frozenset[Need]:
+        """What method and terms need to have been trained on real data."""
+        return frozenset(self.method.needs).union(*(term.needs for term in self.terms.values()))
+
+    @property
     def trains_experts(self) -> bool:
         """Whether the run needs experts and makes them itself."""
-        return "experts" in self.method.needs and self.experts.imported is None
+        return "experts" in self.needs and self.experts.imported is None
 
     @property
     def expert_epochs(self) -> int:
