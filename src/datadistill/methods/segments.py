@@ -108,7 +108,8 @@ class SegmentMatching(ABC):
         """Return the mean of the matching loss over ``segments`` segments, and its gradients."""
         others = (rng.child("segment", number).at(rng.iteration) for number in range(1, self.segments))
         streams = [rng, *others]
-        metrics, gradients = zip(*(self.match(problem, state, stream) for stream in streams), strict=True)
+        found = problem.each(_match, [(self, state, stream) for stream in streams])
+        metrics, gradients = zip(*found, strict=True)
         return _mean(metrics), _mean(gradients)
 
     @abstractmethod
@@ -149,6 +150,14 @@ class SegmentMatching(ABC):
     def variants(self, problem: Problem, state: LearnableSet) -> dict[str, SyntheticSet]:
         """Return the averaged set, where one is kept."""
         return {"averaged": state.averaged()} if isinstance(state, AveragedSet) else {}
+
+
+def _match(
+    problem: Problem, argument: tuple[SegmentMatching, LearnableSet, Randomness]
+) -> tuple[Metrics, TensorGradients]:
+    """Return what one segment gives."""
+    method, state, stream = argument
+    return method.match(problem, state, stream)
 
 
 def _mean(each: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

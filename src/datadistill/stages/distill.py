@@ -1,6 +1,7 @@
 """Stage ``distill``: run the method, watch it, write the artifact."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from datadistill.distill import Observer, Progress, distill
 from datadistill.evaluate.run import real_examples, step_size
 from datadistill.methods import METHODS, Problem
 from datadistill.runtime.atomic import content_key
+from datadistill.runtime.crew import crew
 from datadistill.runtime.executor import InProcess
 from datadistill.runtime.metrics import append_rows, cut_back
 from datadistill.runtime.records import ExpertsUsed, TeachersUsed, load_record
@@ -73,14 +75,14 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
                 ending.state = "stopped"
             return ending.state == "stopped"
 
-        with session.reporter.bar("distill", config.iterations, begun) as bar:
+        with session.reporter.bar("distill", config.iterations, begun) as bar, ExitStack() as hands:
             observers: list[Observer] = [Log(run.metrics, bar), frames, *([probe] if probe else [])]
             observers += [_variants(session)] if config.watch.variant_every else []
             observers += [checkpoint, end_here]
             try:
                 end = distill(
                     config.method,
-                    problem,
+                    hands.enter_context(_shared(session, problem)),
                     iterations=config.iterations,
                     rng=_stream(session),
                     observers=observers,
@@ -104,6 +106,17 @@ def _distill_group(group: Group) -> None:
     session = group.open()
     if not session.run.is_done("distill"):
         run_distill(session)
+
+
+@contextmanager
+def _shared(session: Session, problem: Problem) -> Iterator[Problem]:
+    """Yield the problem, with workers where an iteration has several independent trainings."""
+    unrolled, workers = session.config.method.unrolled, session.plan.workers
+    if unrolled is None or min(unrolled.trainings, workers) < 2:
+        yield problem
+        return
+    with crew(session.executor, replace(problem, terms={})) as spread:
+        yield replace(problem, spread=spread)
 
 
 def _stream(session: Session) -> Randomness:
