@@ -56,7 +56,9 @@ def _import_experts(files: list[Path], recipe: str, flags: Flags) -> None:
     found = import_experts(files, config, run, device=flags.device, data_root=flags.data_root, reporter=reporter(flags))
     known = found.recipe
     facts = f"{found.count} experts of {found.epochs} epochs, {known.network} on {known.dataset}, {config.preprocess}"
-    line = f"imported: {facts}\nuse them: --set experts.imported={found.folder.name} --set experts.count={found.count}"
+    trained = "".join(f" --set experts.{key}=" for key in config.experts.trained_only)
+    use = f"--set experts.imported={found.folder.name} --set experts.count={found.count}{trained}"
+    line = f"imported: {facts}\nuse them: {use}"
     say(flags, line, experts=str(found.folder), imported=found.folder.name, count=str(found.count))
 
 

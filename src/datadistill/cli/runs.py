@@ -138,7 +138,7 @@ def other_protocols(target: Path, settings: tuple[str, ...]) -> tuple[str, ...]:
         RunError: If anything else is to be changed: the configuration of a run stays what it was.
     """
     stored = read_config(RunDir(target))
-    asked = load_recipe(str(RunDir(target).config), settings)
+    asked = read_config(RunDir(target), settings)
     if replace(asked, protocols=stored.protocols) != stored:
         raise RunError(f"{target}: {NEVER_EDITED}; only `protocols` can be set here")
     own = () if RunDir(target).is_done("evaluate") else stored.protocols

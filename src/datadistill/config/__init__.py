@@ -3,10 +3,10 @@
 A method's dataclass is its own schema; nothing here repeats a default of another room.
 """
 
-from datadistill.config.load import apply_settings, from_toml, load_recipe, recipes, to_toml
+from datadistill.config.experts import ExpertsConfig
+from datadistill.config.load import apply_settings, from_toml, load_recipe, load_stored, recipes, to_toml
 from datadistill.config.schema import (
     EngineConfig,
-    ExpertsConfig,
     FullConfig,
     Published,
     RunConfig,
@@ -23,6 +23,7 @@ __all__ = [
     "apply_settings",
     "from_toml",
     "load_recipe",
+    "load_stored",
     "recipes",
     "to_toml",
 ]
