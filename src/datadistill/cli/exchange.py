@@ -32,8 +32,9 @@ def import_(source: Path, recipe: str | None = None, *, flags: Flags = Flags()) 
     """Make a run from a synthetic set made elsewhere, or bring experts trained elsewhere into the store.
 
     Args:
-        source: A set: .npz, images_*.pt, res_*.pt or our own .pt. Experts: replay_buffer_*.pt, or their folder.
-        recipe: Says what the files do not: data set, pixel space, network; for a set protocols as well.
+        source: A set: .npz, `images_*.pt`, `res_*.pt` or our own .pt. Experts: `replay_buffer_*.pt`, or their folder.
+        recipe: Needed: it says what the files do not, which is data set, pixel space (whitened or not) and network; for
+            a set protocols as well. --set changes it. The last line that is printed says how a run uses experts.
     """
     if recipe is None:
         raise UsageError(
