@@ -238,6 +238,11 @@ def test_choosing_among_kept_sets_needs_sets_that_are_kept() -> None:
     assert list(from_toml(GOOD, source="my.toml").watch.kept(60)) == []
 
 
+def test_a_test_on_held_out_images_needs_some() -> None:
+    expected = "my.toml: validation is 0, and protocol 'default' tests on images that are held out for it"
+    assert refused(GOOD, "evaluate.split=validation", "validation=0") == expected
+
+
 def test_a_file_that_is_not_toml_is_named_with_the_line() -> None:
     message = refused("ipc = = 3")
     assert message.startswith("my.toml: not TOML: ")
@@ -335,6 +340,18 @@ def test_every_recipe_is_read_says_what_it_is_and_comes_back_from_toml(name: str
     assert config.method_name in name or name.startswith(("ftd_", "tesla_"))  # settings of MTT
     assert f"ipc{config.ipc}" in name or name.endswith(("_quick", "_short"))
     assert re.sub(r"-\d+$", "", config.dataset).replace("-", "_") in name  # without the size
+
+
+@pytest.mark.parametrize("name", [name for name, text in recipes().items() if "[published]" in text])
+def test_the_header_of_a_published_cell_says_the_papers_number_ours_and_the_cost(name: str) -> None:
+    header, published = recipes()[name].partition("\ndataset")[0], load_recipe(name).published
+    assert published is not None
+    number = f"{100 * published.accuracy:.1f} ± {100 * (published.std or 0):.1f} %"
+    assert f"# Paper:  {number} (" in header
+    assert "# Ours:   " in header
+    assert re.search(r"# Cost:   .*One H200: about .* GiB; an estimate", header, re.DOTALL)
+    assert f"datadistill plan {name}" in header
+    assert f"datadistill run {name}" in header
 
 
 @given(

@@ -252,6 +252,8 @@ class RunConfig:
                 raise ValueError(
                     f"watch.variant_every is 0, and protocol '{name}' chooses among the sets that it keeps"
                 )
+            if self.protocol(name).split == "validation" and not self.validation:
+                raise ValueError(f"validation is 0, and protocol '{name}' tests on images that are held out for it")
         self._check_networks()
         self._check_augmentations()
 
