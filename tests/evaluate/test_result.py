@@ -146,7 +146,7 @@ class TestProtocols:
             batch_size=3,
             momentum=0.1,
             weight_decay=0.2,
-            schedule="cosine",
+            schedule="step",
             decay_at=0.3,
             reset_momentum=True,
             extra_epoch=True,

@@ -58,7 +58,7 @@ def test_the_rule_is_the_published_formula(problem, rule, part, batch_syn):
     metrics, gradients = found(method, problem)
     loss, pixels, learned = by_hand(method, problem)
     torch.testing.assert_close(metrics["matching_loss"], loss, rtol=1e-10, atol=0)
-    torch.testing.assert_close(gradients["images"], part * pixels, rtol=1e-8, atol=1e-13)
+    assert (gradients["images"] - part * pixels).abs().max() <= 1e-10 * pixels.abs().max()
     torch.testing.assert_close(gradients["student_lr"][0], learned, rtol=1e-10, atol=1e-13)
 
 

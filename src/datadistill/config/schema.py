@@ -1,99 +1,22 @@
 """The schema of a run: frozen dataclasses that compose those of the components."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from datadistill.augment import build_augment
+from datadistill.config.experts import ExpertsConfig
 from datadistill.config.full import FullConfig, TeachersConfig
 from datadistill.core.errors import ConfigError, UsageError
 from datadistill.core.registry import find
 from datadistill.evaluate.pools import expand, parted
 from datadistill.evaluate.protocol import PROTOCOLS, Protocol
-from datadistill.experts.imported import PREFIX
 from datadistill.methods import METHODS
 from datadistill.methods.base import Need
 from datadistill.networks import canonical_name
 from datadistill.runtime.device import Precision
 from datadistill.synthetic.initial import Initial
 from datadistill.synthetic.texture import Texture
-from datadistill.training.schedules import GSAM, TrainingRecipe
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExpertsConfig:
-    """Experts: networks trained on the real set whose path is matched.
-
-    Attributes:
-        count: How many; more can be added later, none is trained twice.
-        epochs: Epochs each is trained; absent for as many as the method needs.
-        batch_size: Real images per step.
-        lr: SGD step size.
-        momentum: In [0, 1).
-        weight_decay: Coefficient of ½‖θ‖².
-        optimiser: ``sgd``, or ``gsam``: SGD on sharpness-aware gradients, at twice the time.
-        rho: ρ of ``gsam``; absent for 0.01.
-        gsam_alpha: α of ``gsam``; absent for 1.
-        schedule: ``constant``; ``step``: the step size drops tenfold after ``decay_at``; ``cosine``.
-        decay_at: Fraction of the epochs after which it drops.
-        reset_momentum: Whether the momentum is forgotten at that point.
-        augment: Augmentation; absent for the one of the run.
-        seed: Of the whole family; independent of the run's, so that runs share experts.
-        imported: Key of experts trained elsewhere, as ``datadistill import`` printed it; all else here but ``count`` is
-            then without effect.
-    """
-
-    count: int = 100
-    epochs: int | None = None
-    batch_size: int = 256
-    lr: float = 0.01
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    optimiser: Literal["sgd", "gsam"] = "sgd"
-    rho: float | None = None
-    gsam_alpha: float | None = None
-    schedule: Literal["constant", "step", "cosine"] = "constant"
-    decay_at: float = 0.5
-    reset_momentum: bool = False
-    augment: str | None = None
-    seed: int = 0
-    imported: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"count must be at least 1, got {self.count}")
-        if self.optimiser != "gsam" and (self.rho, self.gsam_alpha) != (None, None):
-            raise ValueError(f"rho and gsam_alpha are for optimiser 'gsam', and it is '{self.optimiser}'")
-        if self.imported is not None and not re.fullmatch(rf"{PREFIX}[0-9a-f]+", self.imported):
-            raise ValueError(
-                f"imported must be a key that `datadistill import` printed, {PREFIX}…, got '{self.imported}'"
-            )
-        self.training(1)
-
-    @property
-    def gsam(self) -> GSAM | None:
-        """What makes gradients sharpness-aware, where something does."""
-        given = {name: value for name, value in (("rho", self.rho), ("alpha", self.gsam_alpha)) if value is not None}
-        return GSAM(**given) if self.optimiser == "gsam" else None
-
-    def training(self, epochs: int) -> TrainingRecipe:
-        """Return how an expert is trained for so many epochs.
-
-        Raises:
-            ValueError: If a value is out of range.
-        """
-        return TrainingRecipe(
-            epochs=epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            gsam=self.gsam,
-            schedule=self.schedule,
-            decay_at=self.decay_at,
-            reset_momentum=self.reset_momentum,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,8 +216,13 @@ class RunConfig:
             raise ValueError(f"texture.start is for initial = 'real', and it is '{self.initial}'")
         if self.texture is not None and self.terms:
             raise ValueError("texture: terms look at whole images, and a canvas is none")
+        if self.initial != "real" and getattr(self.method, "only_recognised", False):
+            raise ValueError(
+                f"initial is '{self.initial}', and method '{self.method_name}' starts from real images of its own "
+                f"choice; set method.{self.method_name}.only_recognised = false"
+            )
         needed, trained = self.method.expert_epochs_needed, self.experts.epochs
-        if trained is not None and trained < needed and self.experts.imported is None:
+        if trained is not None and trained < needed:
             raise ValueError(f"experts.epochs is {trained}, the method needs {needed} (latest start plus span)")
         if not self.protocols or len(set(self.protocols)) < len(self.protocols):
             raise ValueError("protocols must name at least one protocol, and none of them twice")
@@ -310,6 +238,8 @@ class RunConfig:
                 raise ValueError(
                     f"watch.variant_every is 0, and protocol '{name}' chooses among the sets that it keeps"
                 )
+            if self.protocol(name).split == "validation" and not self.validation:
+                raise ValueError(f"validation is 0, and protocol '{name}' tests on images that are held out for it")
         self._check_networks()
         self._check_augmentations()
 

@@ -19,12 +19,12 @@ class Protocol:
         epochs: Passes over the set.
         batch_size: Images per step; smaller sets are one batch.
         lr: Step size; absent means the learned one, or ``fallback_lr`` where none was learned.
-        fallback_lr: Used for sets without a learned step size.
+        fallback_lr: Used for sets without a learned step size, where ``lr`` is absent.
         momentum: Of SGD, in [0, 1).
         weight_decay: Coefficient of ½‖θ‖².
         schedule: ``step``: the step size drops tenfold after ``decay_at``; ``constant``; ``cosine``.
-        decay_at: Fraction of the epochs after which it drops.
-        reset_momentum: Whether the momentum is forgotten at that point.
+        decay_at: Fraction of the epochs after which it drops; with ``step`` only.
+        reset_momentum: Whether the momentum is forgotten at that point; with ``step`` only.
         extra_epoch: Whether one epoch more is run, as loops that count from 0 to E inclusive do.
         augment: Augmentation of the training images; absent means the one the set was distilled with.
         split: Which real images the networks are tested on.
@@ -55,6 +55,8 @@ class Protocol:
             raise ValueError("networks, epochs and batch_size must be at least 1, random_draws at least 0")
         if self.peak and self.split != "test":
             raise ValueError(f"peak chooses on the test set, and split is '{self.split}'")
+        if self.lr is not None and self.fallback_lr != 0.01:
+            raise ValueError(f"fallback_lr is for sets without a learned step size, and lr is {self.lr} for all")
         for lr in (self.fallback_lr, self.lr):
             if lr is not None:
                 self.training(lr)  # refuses what is out of range now, not after hours of distillation

@@ -51,7 +51,7 @@ class DATM(SegmentMatching):
         label_momentum: Of the label logits, in [0, 1).
         loss_threshold: Updates on a higher matching loss are not taken; absent for taking all.
         only_recognised: Whether the set starts from real images that the end of the first expert recognises, instead
-            of the initial images of the recipe.
+            of the initial images of the recipe, which are then to be ``real``.
     """
 
     min_start_epoch: int = 0

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from datadistill.augment import Augment, build_augment
-from datadistill.config import RunConfig, load_recipe, to_toml
+from datadistill.config import RunConfig, load_stored, to_toml
 from datadistill.core.errors import RunError, UsageError
 from datadistill.core.randomness import Randomness
 from datadistill.data import Preprocess, RealData, default_data_root, fit_preprocess, load_dataset
@@ -310,13 +310,13 @@ def _inexact_warning(config: RunConfig) -> str | None:
     )
 
 
-def read_config(run: RunDir) -> RunConfig:
-    """Return the configuration of a run.
+def read_config(run: RunDir, settings: tuple[str, ...] = ()) -> RunConfig:
+    """Return the configuration of a run, with ``key=value`` changes if there are any.
 
     Raises:
         ConfigError: If it cannot be read, or a key or value is not valid.
     """
-    return load_recipe(str(run.config))
+    return load_stored(run.config, settings)
 
 
 def _difference(stored: RunConfig, asked: RunConfig) -> str:
