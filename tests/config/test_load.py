@@ -124,7 +124,7 @@ def test_an_unknown_method_is_named_with_the_nearest() -> None:
         ('protocols = ["upsteam"]', "my.toml: protocols[0]: unknown protocol 'upsteam'; did you mean 'upstream'?"),
         ("protocols = []", "my.toml: protocols must name at least one"),
         ('protocols = ["default", "default"]', "my.toml: protocols must name at least one protocol, and none of them"),
-        ("workers = 0", "my.toml: ipc, iterations, workers"),
+        ("workers = 0", "my.toml: ipc, iterations, groups, workers"),
     ],
 )
 def test_names_and_ranges_at_the_top_are_checked_before_anything_runs(top: str, expected: str) -> None:
