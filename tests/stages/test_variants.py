@@ -1,7 +1,6 @@
 """Sets that are kept on the way, and the choice among them on the test set."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import datadistill as dd
 from datadistill.config import load_recipe
 from datadistill.core.errors import CorruptFileError
 from datadistill.evaluate import run as judging
-from datadistill.evaluate.protocol import PROTOCOLS, Evaluation, Result
+from datadistill.evaluate.protocol import Evaluation, Result
 from datadistill.runtime.atomic import read_json, write_json
 from datadistill.runtime.rundir import RunDir
 from datadistill.stages import evaluate as stage
@@ -20,20 +19,11 @@ from datadistill.stages import open_run, run_distill, run_evaluate, run_import
 from datadistill.synthetic.artifact import save_artifact
 from system.tiny_run import RECIPE, TINY, contents, finished, flip_byte, set_stage
 
-PEAK = dd.Protocol(networks=2, epochs=4, augment="dsa", reset_momentum=True, peak=True, random_draws=0)
 KEPT = ("threads=1", "protocols=upstream-peak,default", "watch.log_every=5", "watch.variant_every=5")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def short() -> Iterator[None]:
-    """A protocol of the same name that takes no time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PROTOCOLS, "upstream-peak", PEAK)
-        yield
-
-
 @pytest.fixture(scope="module")
-def whole(short: None, tmp_path_factory: pytest.TempPathFactory) -> dd.Outcome:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dd.Outcome:
     """A run that has kept its sets and chosen; read it, never change it."""
     out = tmp_path_factory.mktemp("variants") / "runs" / "kept"
     return dd.run(RECIPE, *TINY, *KEPT, f"store={finished().root.parent}/experts", out=out, device="cpu")
@@ -71,13 +61,15 @@ def test_a_distillation_killed_while_a_set_was_kept_ends_in_the_same_files(whole
 
 def test_the_best_is_that_of_judging_each_by_hand(whole: dd.Outcome) -> None:
     session, record = open_run(whole.run.root), whole.evaluations["upstream-peak"]
+    protocol = session.config.protocol("upstream-peak")
+    assert (protocol.networks, protocol.epochs, protocol.extra_epoch) == (2, 5, True)  # the recipe's, and upstream's
     means = {}
     for iteration in (5, 10, 15, 20):
         synthetic = dd.load_artifact(whole.run.kept(iteration)).synthetic
-        examples, lr = judging.synthetic_examples(synthetic), judging.step_size(PEAK, synthetic)
+        examples, lr = judging.synthetic_examples(synthetic), judging.step_size(protocol, synthetic)
         (result,) = judging.judge(
             [judging.Subject("by hand", "", (examples,), lr)],
-            PEAK,
+            protocol,
             network=session.network,
             augment=session.config.augment,
             test=judging.real_examples(session.data, session.preprocess, "test"),

@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 from datadistill.augment import build_augment
 from datadistill.core.errors import ConfigError, UsageError
-from datadistill.core.registry import find
 from datadistill.evaluate.pools import expand, parted
-from datadistill.evaluate.protocol import PROTOCOLS, Protocol
+from datadistill.evaluate.protocol import Protocol, named
 from datadistill.experts.imported import PREFIX
 from datadistill.methods import METHODS
 from datadistill.networks import canonical_name
@@ -258,7 +257,7 @@ class RunConfig:
         store: Folder of the experts; absent for ``experts`` beside the run directory.
         method: The method; one table ``[method.<name>]``.
         experts: How experts are trained.
-        evaluate: Fields of the ``default`` protocol, as this recipe wants them.
+        evaluate: How networks are trained and tested, as this recipe wants it; named protocols change some of it.
         full: The full-set baseline.
         watch: What is looked at while distilling.
         engine: How gradients are computed.
@@ -358,7 +357,7 @@ class RunConfig:
             UnknownNameError: If there is none of that name.
         """
         base, network = parted(name)
-        protocol = self.evaluate if base == "default" else find(PROTOCOLS, base, "protocol")
+        protocol = named(base, self.evaluate)
         return protocol if network is None else replace(protocol, network=network)
 
     def evaluation_networks(self, protocols: Sequence[str]) -> tuple[str, ...]:

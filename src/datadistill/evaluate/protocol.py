@@ -1,11 +1,12 @@
 """Protocols: how a network is trained on a small set before it is tested. All differences have names."""
 
 import math
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
 from scipy import stats
 
+from datadistill.core.registry import find
 from datadistill.training.schedules import TrainingRecipe
 
 
@@ -74,12 +75,32 @@ class Protocol:
         )
 
 
-PROTOCOLS: dict[str, Protocol] = {
-    "default": Protocol(),
-    "upstream": Protocol(reset_momentum=True, extra_epoch=True, augment="dsa"),
-    "upstream-peak": Protocol(reset_momentum=True, extra_epoch=True, augment="dsa", peak=True, random_draws=0),
+_UPSTREAM: dict[str, Any] = {
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "schedule": "step",
+    "decay_at": 0.5,
+    "reset_momentum": True,
+    "extra_epoch": True,
+    "augment": "dsa",
 }
-"""Named protocols; a recipe may change single fields."""
+"""What the published codes have fixed; epochs, batch size, networks and step size are options there."""
+
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "upstream": _UPSTREAM,
+    "upstream-peak": {**_UPSTREAM, "split": "test", "peak": True, "random_draws": 0},
+}
+"""Named protocols: the fields of a recipe's ``[evaluate]`` that each replaces."""
+
+
+def named(name: str, base: Protocol) -> Protocol:
+    """Return the protocol called ``name``: ``base`` with what that name changes.
+
+    Raises:
+        UnknownNameError: If there is none of that name.
+    """
+    return replace(base, **find(PROTOCOLS, name, "protocol"))
 
 
 @dataclass(frozen=True, kw_only=True)
