@@ -75,6 +75,7 @@ def test_a_record_comes_back_as_it_was(tmp_path):
         split="test, 30 images",
         results={"synthetic": result((0.5, 0.7)), "random": result((0.1,), (0.2,))},
         candidates=((100, 0.7), (200, 0.6)),
+        variant_candidates={"averaged": ((100, 0.5), (200, 0.8))},
     )
     save_record(tmp_path / "upstream.json", record)
     assert load_record(Evaluation, tmp_path / "upstream.json") == record
@@ -85,7 +86,7 @@ def test_a_record_of_the_time_before_the_peak_is_read(tmp_path):
     path = tmp_path / "default.json"
     save_record(path, record)
     old = read_json(path)
-    del old["candidates"], old["protocol"]["peak"]
+    del old["candidates"], old["variant_candidates"], old["protocol"]["peak"]
     write_json(path, {**old, "schema_version": 1})
     assert load_record(Evaluation, path) == record
 

@@ -137,8 +137,8 @@ class WatchConfig:
         probe_networks: How many.
         probe_epochs: For how long each.
         frame_every: A picture of the images is kept; absent for about 30 in all.
-        variant_every: The set is kept, as ``distill/variants/iteration_NNNNNN/``; a multiple of ``log_every``, 0 for
-            never.
+        variant_every: The set is kept, as ``distill/variants/iteration_NNNNNN/``, and the method's variants beside it
+            (``iteration_NNNNNN-averaged/``); a multiple of ``log_every``, 0 for never.
     """
 
     log_every: int = 10
@@ -372,9 +372,12 @@ class RunConfig:
     def trainings(self, name: str) -> int:
         """Return how many networks a protocol trains on the distilled sets and on random real images."""
         protocol = self.protocol(name)
-        selected = bool(self.validation and self.watch.probe_every)
-        others = len(self.watch.kept(self.iterations)) if protocol.peak else selected + len(self.method.variant_names)
-        return protocol.networks * (1 + others + protocol.random_draws)
+        kinds = 1 + len(self.method.variant_names)
+        if protocol.peak:
+            sets = kinds * (1 + len(self.watch.kept(self.iterations)))
+        else:
+            sets = kinds + bool(self.validation and self.watch.probe_every)
+        return protocol.networks * (sets + protocol.random_draws)
 
     @property
     def trains_experts(self) -> bool:

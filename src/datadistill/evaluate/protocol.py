@@ -200,9 +200,10 @@ class Evaluation:
         split: Which real images the networks were tested on, and how many.
         results: By subject.
         candidates: Under a protocol with ``peak``: iteration and mean accuracy of every set the best was chosen from.
+        variant_candidates: The same of other sets that were kept of these iterations, by name: ``averaged``.
     """
 
-    schema_version: ClassVar[int] = 2  # 1 had no candidates and no peak
+    schema_version: ClassVar[int] = 3  # 1 had no candidates and no peak, 2 no variants among them
     name: str
     protocol: Protocol
     dataset: str
@@ -210,3 +211,4 @@ class Evaluation:
     split: str
     results: dict[str, Result] = field(default_factory=dict)
     candidates: tuple[tuple[int, float], ...] = ()
+    variant_candidates: dict[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)

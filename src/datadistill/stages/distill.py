@@ -194,8 +194,8 @@ def make_probe(session: Session) -> Probe | None:
 
 
 def _variants(session: Session) -> Variants:
-    def save(iteration: int, synthetic: SyntheticSet) -> None:
-        save_artifact(session.run.kept(iteration), _artifact(session, synthetic, iteration))
+    def save(iteration: int, synthetic: SyntheticSet, variant: str) -> None:
+        save_artifact(session.run.kept(iteration, variant), _artifact(session, synthetic, iteration))
 
     return Variants(session.config.watch.variant_every, save)
 

@@ -106,7 +106,8 @@ def _distill(session: Session) -> ForecastRow:
     )
     memory = there + planned_peak(need, vars(session.plan), gpu=session.device.type == "cuda")
     total = seconds * unrolled.steps * unrolled.trainings * config.iterations + _probes(session, problem)
-    kept = len(config.watch.kept(config.iterations + 1)) * problem.initial_images.nbytes
+    kinds = 1 + len(config.method.variant_names)
+    kept = kinds * len(config.watch.kept(config.iterations + 1)) * problem.initial_images.nbytes
     return ForecastRow("distill", total, memory, kept, what)
 
 

@@ -141,20 +141,22 @@ class Frames:
 
 @dataclass
 class Variants:
-    """Keeps the set every so often.
+    """Keeps the set every so often, and what else the method makes on the way.
 
     Attributes:
         every: Iterations between two of them.
-        save: Writes the set of an iteration; what an interrupted start has written is replaced by the same.
+        save: Writes a set of an iteration: itself, or by the name of the variant; what an interrupted start has
+            written is replaced by the same.
     """
 
     every: int
-    save: Callable[[int, SyntheticSet], object]
+    save: Callable[[int, SyntheticSet, str], object]
 
     def __call__(self, progress: Progress) -> None:
         """Write, if it is time."""
         if progress.iteration % self.every == 0:
-            self.save(progress.iteration, progress.export())
+            for name, synthetic in {"": progress.export(), **progress.variants()}.items():
+                self.save(progress.iteration, synthetic, name)
 
 
 @dataclass
