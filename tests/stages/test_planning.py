@@ -14,7 +14,7 @@ from datadistill.networks import build_network
 from datadistill.runtime.accelerators import read_accelerator
 from datadistill.runtime.plan import Plan
 from datadistill.runtime.records import load_record
-from datadistill.stages import Session, open_run, planning, run_distill
+from datadistill.stages import Session, open_run, planning, run_distill, training_plan
 from datadistill.stages.distill import make_problem
 from datadistill.stages.forecast import Forecast, forecast
 from datadistill.stages.forecast_gpu import forecast_gpu
@@ -256,14 +256,14 @@ def test_training_is_compiled_where_there_is_work_enough(
     run = copy_of_finished(tmp_path)
     change_json(run.plan, training_compiled=None)
     run.config.write_text(run.config.read_text().replace('compiled = "no"', f'compiled = "{wanted}"'))
-    monkeypatch.setattr(planning, "_images_trained_on", lambda session: images)
+    monkeypatch.setattr(training_plan, "_images_trained_on", lambda session: {session.config.network: images})
     monkeypatch.setattr(planning, "can_compile", lambda device: able)
-    monkeypatch.setattr(planning, "_try_training", lambda session: None)
+    monkeypatch.setattr(training_plan, "_try_training", lambda *_: None)
     session = open_run(run.root)
-    assert planning.training_compiled(session) is expected
+    assert training_plan.training_compiled(session) is expected
     assert load_record(Plan, run.plan).training_compiled is expected
-    monkeypatch.setattr(planning, "_images_trained_on", lambda session: pytest.fail("decided again"))
-    assert planning.training_compiled(open_run(run.root)) is expected
+    monkeypatch.setattr(training_plan, "_images_trained_on", lambda session: pytest.fail("decided again"))
+    assert training_plan.training_compiled(open_run(run.root)) is expected
 
 
 @pytest.mark.parametrize("wanted", ["auto", "yes"])
@@ -276,16 +276,17 @@ def test_a_network_that_cannot_be_compiled_runs_eagerly_unless_the_recipe_insist
     run = copy_of_finished(tmp_path)
     change_json(run.plan, strategy=None, training_compiled=None)
     run.config.write_text(run.config.read_text().replace('compiled = "no"', f'compiled = "{wanted}"'))
-    monkeypatch.setattr(planning, "_worth_compiling", lambda *_: True)
+    for module in (planning, training_plan):
+        monkeypatch.setattr(module, "worth_compiling", lambda *_: True)
     monkeypatch.setattr(planning, "_try_student", fails)
-    monkeypatch.setattr(planning, "_try_training", fails)
+    monkeypatch.setattr(training_plan, "_try_training", fails)
     session = open_run(run.root)
     if wanted == "yes":
         with pytest.raises(CannotCompileError, match=r"engine.compiled is 'yes': .*: its steps cannot be compiled \("):
             make_problem(session)
         return
     make_problem(session)
-    assert planning.training_compiled(session) is False
+    assert training_plan.training_compiled(session) is False
     plan = load_record(Plan, run.plan)
     assert (plan.compiled, plan.training_compiled) == (False, False)
     assert "its steps cannot be compiled (Unsupported: a branch on data)" in plan.reason
@@ -296,8 +297,71 @@ def test_a_network_that_cannot_be_compiled_runs_eagerly_unless_the_recipe_insist
 
 def test_images_trained_on_are_counted(tmp_path: Path) -> None:
     session = open_run(copy_of_finished(tmp_path).root)
-    experts, full, judged = 2 * 1, 1 * 1, 2 * (1 + 1 + 2) * 5
-    assert planning._images_trained_on(session) == len(session.data.train) * (experts + full) + judged * 10
+    experts, full, probed, judged = 2 * 1, 1 * 1, 2 * 1 * 5, 2 * (1 + 1 + 2) * 5
+    real = len(session.data.train) * (experts + full)
+    assert training_plan._images_trained_on(session) == {"convnet-1-w8": real + (probed + judged) * 10}
+    session.config = replace(session.config, protocols=("default", "default@mlp"))
+    assert training_plan._images_trained_on(session)["mlp"] == judged * 10
+
+
+def test_what_is_decided_for_all_networks_is_decided_for_the_largest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = copy_of_finished(tmp_path)
+    change_json(run.plan, side_by_side=None, training_compiled=None)
+    run.config.write_text(run.config.read_text().replace('compiled = "no"', 'compiled = "auto"'))
+    session, monkeyed = open_run(run.root), monkeypatch.setattr
+    small = training_plan.judging_bytes(session, "default")
+    session.config = replace(session.config, protocols=("default", "default@convnet-2-w64"))
+    large = training_plan.judging_bytes(session, "default@convnet-2-w64")
+    assert large > 4 * small
+    monkeyed(training_plan, "usable_cores", lambda: 8)
+    monkeyed(training_plan, "total_bytes", lambda device: 2 * (3 * large + small))
+    training_plan.evaluation_executor(session)
+    assert session.plan.side_by_side == 3
+    tried: list[str] = []
+    monkeyed(training_plan, "_try_training", lambda session, network: tried.append(network.name))
+    monkeyed(planning, "can_compile", lambda device: True)
+    images = training_plan._images_trained_on(session)
+    operations = {
+        name: 3 * count * planning.forward_operations(build_network(name, SHAPE, 10), SHAPE)
+        for name, count in images.items()
+    }
+    assert operations["convnet-2-w64"] > operations["convnet-1-w8"]
+    monkeyed(planning, "_WORTH_COMPILING", operations["convnet-2-w64"])
+    assert training_plan.training_compiled(session)
+    assert tried == ["convnet-1-w8", "convnet-2-w64"]
+
+
+def test_the_memory_of_an_evaluation_is_never_below_the_students(tmp_path: Path) -> None:
+    session = open_run(copy_of_finished(tmp_path).root)
+    session.config = replace(session.config, protocols=("default", "default@convnet-1-w4"))
+    assert training_plan.judging_bytes(session, "default@convnet-1-w4") == training_plan.judging_bytes(
+        session, "default"
+    )
+
+
+def test_a_gpu_is_counted_network_by_network_with_probes(tmp_path: Path) -> None:
+    def rows(*settings: str) -> dict[str, Any]:
+        config = load_recipe(RECIPE, (*TINY, f"store={tmp_path}", *settings))
+        card = read_accelerator("h100")
+        found = forecast_gpu(config, card, data_root=tmp_path, memory_limit=None)
+        return {
+            f"{row.stage} {row.what.rpartition(' ')[2] if row.stage == 'evaluate' else ''}".strip(): row
+            for row in found.rows
+        }
+
+    found = rows("protocols=default,default@convnet-2-w64")
+    own, other = found["evaluate default"], found["evaluate default@convnet-2-w64"]
+    assert other.seconds > 2 * own.seconds
+    assert other.memory_bytes > 4 * own.memory_bytes
+    judged = rows("evaluate.network=convnet-2-w64")
+    assert judged["evaluate default"].seconds == other.seconds
+    assert judged["full set"].seconds > 2 * found["full set"].seconds
+    assert judged["full set"].disk_bytes > found["full set"].disk_bytes
+    assert judged["experts"] == found["experts"]
+    assert judged["distill"].seconds > found["distill"].seconds  # by its probes
+    assert rows("watch.probe_every=0")["distill"].seconds < found["distill"].seconds
 
 
 def test_every_window_of_a_texture_is_counted(tmp_path: Path) -> None:

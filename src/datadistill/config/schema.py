@@ -380,6 +380,16 @@ class RunConfig:
         return protocol.networks * (sets + protocol.random_draws)
 
     @property
+    def probes(self) -> int:
+        """Networks that all probes on validation images train."""
+        watch = self.watch
+        return (
+            watch.probe_networks * (self.iterations // watch.probe_every)
+            if watch.probe_every and self.validation
+            else 0
+        )
+
+    @property
     def trains_experts(self) -> bool:
         """Whether the run needs experts and makes them itself."""
         return "experts" in self.method.needs and self.experts.imported is None

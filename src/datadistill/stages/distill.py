@@ -18,8 +18,9 @@ from datadistill.runtime.metrics import append_rows, cut_back
 from datadistill.runtime.records import ExpertsUsed, load_record
 from datadistill.stages.experts import open_experts
 from datadistill.stages.observers import Checkpoint, Frames, Log, Probe, Variants, read_checkpoint
-from datadistill.stages.planning import decide, evaluation_executor, training_compiled
+from datadistill.stages.planning import decide
 from datadistill.stages.session import Session
+from datadistill.stages.training_plan import evaluation_executor, training_compiled
 from datadistill.synthetic.artifact import Artifact, Card, SyntheticSet, save_artifact
 from datadistill.synthetic.initial import initial_set
 from datadistill.synthetic.pictures import tidy_columns

@@ -22,8 +22,8 @@ from datadistill.networks import FlatNetwork
 from datadistill.runtime.atomic import content_key, read_json, write_json
 from datadistill.runtime.records import save_record
 from datadistill.stages.experts import full_task
-from datadistill.stages.planning import evaluation_executor, training_compiled
 from datadistill.stages.session import Session
+from datadistill.stages.training_plan import evaluation_executor, training_compiled
 from datadistill.synthetic.artifact import Artifact, load_artifact
 from datadistill.training.accuracy import accuracy
 

@@ -11,8 +11,8 @@ from datadistill.experts.store import trajectory_path
 from datadistill.networks import canonical_name
 from datadistill.runtime.records import ExpertsUsed, load_record, save_record
 from datadistill.stages.imported_experts import open_imported
-from datadistill.stages.planning import training_compiled
 from datadistill.stages.session import Session
+from datadistill.stages.training_plan import training_compiled
 from datadistill.training.fit import Examples
 from datadistill.training.schedules import TrainingRecipe
 

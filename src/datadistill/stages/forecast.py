@@ -10,6 +10,7 @@ import torch
 
 from datadistill.config import RunConfig
 from datadistill.core.structure import unstructure
+from datadistill.evaluate.protocol import Protocol
 from datadistill.evaluate.run import real_examples, synthetic_examples
 from datadistill.methods import Problem, Unrolled
 from datadistill.networks import FlatNetwork
@@ -17,8 +18,9 @@ from datadistill.runtime.device import resident_bytes
 from datadistill.stages.distill import bare_problem
 from datadistill.stages.experts import expert_task, full_task
 from datadistill.stages.memory import estimate
-from datadistill.stages.planning import decide, evaluation_executor, planned_peak, seconds_per_step
+from datadistill.stages.planning import decide, planned_peak, seconds_per_step
 from datadistill.stages.session import Session, open_run
+from datadistill.stages.training_plan import evaluation_executor, judging_bytes
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.training.accuracy import accuracy
 from datadistill.training.fit import Examples, Fitted, fit
@@ -84,7 +86,7 @@ def _experts(session: Session) -> list[ForecastRow]:
         task = full_task(session, session.config.evaluate.network or session.config.network)
         seconds = epoch_seconds(session, task.network, task.train, task.recipe.training)
         epochs = config.full.networks * task.recipe.training.epochs_run
-        disk = config.full.networks * p * _FLOAT
+        disk = config.full.networks * task.network.parameter_count * _FLOAT
         what = f"{config.full.networks} x {task.recipe.training.epochs_run} epochs, once per data set and network"
         rows.append(ForecastRow("full set", seconds * epochs, 0, disk, what))
     return rows
@@ -97,7 +99,7 @@ def _distill(session: Session) -> ForecastRow:
     batch = min(unrolled.batch_size or n, n)
     seen = batch * config.windows
     need = estimate(session.network, session.data.card.shape, session.data.classes, batch=seen, steps=unrolled.steps)
-    there = resident_bytes() if session.device.type == "cpu" else torch.cuda.memory_allocated(session.device)
+    there = _occupied(session)
     seconds = seconds_per_step(decide(session, problem), problem, unrolled.batch_size)
     students = f"{unrolled.trainings} x " if unrolled.trainings > 1 else ""
     what = (
@@ -111,19 +113,42 @@ def _distill(session: Session) -> ForecastRow:
     return ForecastRow("distill", total, memory, kept, what)
 
 
+def _occupied(session: Session) -> int:
+    """Return the memory of program and data."""
+    return resident_bytes() if session.device.type == "cpu" else torch.cuda.memory_allocated(session.device)
+
+
 def _evaluate(session: Session) -> list[ForecastRow]:
     config, problem, rows = session.config, bare_problem(session), []
     for name in config.protocols:
         epochs = config.protocol(name).training(1.0).epochs_run
         what = f"{config.trainings(name)} networks x {epochs} epochs, protocol {name}"
-        rows.append(ForecastRow("evaluate", judging_seconds(session, problem, name), 0, 0, what))
+        seconds = judging_seconds(session, problem, name)
+        together = min((session.plan.side_by_side or 1) * config.workers, config.trainings(name))
+        memory = _occupied(session) + together * judging_bytes(session, name)
+        rows.append(ForecastRow("evaluate", seconds, memory, 0, what))
     return rows
 
 
 def judging_seconds(session: Session, problem: Problem, name: str) -> float:
     """Return the time of one protocol: a training and a test for every network, as many at once as there will be."""
-    config, protocol = session.config, session.config.protocol(name)
-    network = session.build_network(protocol.network or config.network)
+    config = session.config
+    each = _trial_seconds(session, problem, config.protocol(name))
+    return each * config.trainings(name) / ((session.plan.side_by_side or 1) * config.workers)
+
+
+def _probes(session: Session, problem: Problem) -> float:
+    """Return the time of all probes: networks of one train side by side, but never in other processes."""
+    config, watch = session.config, session.config.watch
+    if not config.probes:
+        return 0.0
+    each = _trial_seconds(session, problem, replace(config.evaluate, epochs=watch.probe_epochs, split="validation"))
+    return each * config.probes / min(session.plan.side_by_side or 1, watch.probe_networks)
+
+
+def _trial_seconds(session: Session, problem: Problem, protocol: Protocol) -> float:
+    """Return the time of training and testing one network, with the threads it will have."""
+    network = session.build_network(protocol.network or session.config.network)
     params = network.initial(session.rng.stream("forecast")).to(session.device)
     test = real_examples(session.data, session.preprocess, protocol.split)
     evaluation_executor(session)  # decides how many at once
@@ -136,16 +161,7 @@ def judging_seconds(session: Session, problem: Problem, name: str) -> float:
         each += time.perf_counter() - begun
     finally:
         torch.set_num_threads(threads)
-    return each * config.trainings(name) / (together * config.workers)
-
-
-def _probes(session: Session, problem: Problem) -> float:
-    watch = session.config.watch
-    if not watch.probe_every or not session.config.validation:
-        return 0.0
-    training = TrainingRecipe(epochs=watch.probe_epochs)
-    probes = session.config.iterations // watch.probe_every
-    return probes * watch.probe_networks * _training_seconds(session, session.network, problem, training)
+    return each
 
 
 def _training_seconds(session: Session, network: FlatNetwork, problem: Problem, training: TrainingRecipe) -> float:
