@@ -52,6 +52,19 @@ def test_the_estimate_grows_as_the_formulas_say() -> None:
     assert peak(long, Settings(micro_batch=5)) < peak(long, Settings())
 
 
+def test_what_the_method_looks_at_beside_the_student_is_in_the_estimate() -> None:
+    network = build_network("convnet-1-w8", SHAPE, 10)
+    few, many = (estimate(network, SHAPE, 10, batch=10, steps=3, looked_at=images) for images in (1, 500))
+    assert 0 < few.looking < few.step
+    assert many.looking == 500 * few.looking
+    assert peak(few, Settings()) == peak(need(10, 3), Settings())  # one after the other
+    assert peak(many, Settings()) == many.looking + 9 * many.vector
+    assert peak(many, Settings(micro_batch=1)) == peak(many, Settings())
+    teacher = load_recipe(RECIPE, ("method.mtt.labels=teacher",)).method.unrolled
+    assert (teacher.looked_at(30), teacher.looked_at(5000)) == (30, 500)
+    assert load_recipe(RECIPE).method.unrolled.looked_at(30) == 0
+
+
 SPEED = json.loads((Path(__file__).parents[2] / "benchmarks" / "results" / "speed" / "mtt--cpu.json").read_text())
 PROGRAM_AND_DATA = 366 * 2**20
 

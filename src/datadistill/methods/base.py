@@ -20,6 +20,7 @@ from datadistill.experts import ExpertStore
 from datadistill.networks import FlatNetwork
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.synthetic.texture import Texture
+from datadistill.training.looking import LOOKED_AT
 from datadistill.unroll import Unroll
 
 Metrics = dict[str, Scalar]
@@ -130,6 +131,10 @@ class Unrolled:
     batch_size: int | None = None
     trainings: int = 1
     whole_images: bool = False
+
+    def looked_at(self, images: int) -> int:
+        """Return how many of ``images`` the method looks at at once outside the student's steps."""
+        return min(images, LOOKED_AT) if self.whole_images else 0
 
 
 S = TypeVar("S", bound=SetState)

@@ -54,7 +54,7 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
         begun = checkpoint.written
         cut_back(run.metrics, begun)
         frames = _frames(session)
-        frames.draw(0, SyntheticSet(problem.initial_images, problem.initial_targets))
+        frames.draw(0, problem.initial_images)
 
         def end_here(progress: Progress) -> None:
             if progress.metrics and progress.iteration < config.iterations and stop():
@@ -85,7 +85,7 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
                 append_rows(run.metrics, error.rows)  # so that the curve shows what happened
                 raise
         if ending.state == "done":
-            frames.draw(config.iterations, end.export())
+            frames.draw(config.iterations, end.state.images)
         if not finished and end.iteration != _judged(session):
             for stage in ("evaluate", "report"):  # what was judged after an early stop is another set
                 run.update_stage(stage, state="pending", seconds=0.0)

@@ -98,7 +98,14 @@ def _distill(session: Session) -> ForecastRow:
     n = len(problem.initial_images)
     batch = min(unrolled.batch_size or n, n)
     seen = batch * config.windows
-    need = estimate(session.network, session.data.card.shape, session.data.classes, batch=seen, steps=unrolled.steps)
+    need = estimate(
+        session.network,
+        session.data.card.shape,
+        session.data.classes,
+        batch=seen,
+        steps=unrolled.steps,
+        looked_at=unrolled.looked_at(n),
+    )
     there = _occupied(session)
     seconds = seconds_per_step(decide(session, problem), problem, unrolled.batch_size)
     students = f"{unrolled.trainings} x " if unrolled.trainings > 1 else ""

@@ -101,7 +101,14 @@ def _distill(count: _Counting, memory_limit: int | None) -> ForecastRow:
     session, config, unrolled = count.session, count.session.config, count.session.config.method.unrolled
     n = config.ipc * session.data.classes
     batch = min(unrolled.batch_size or n, n) * config.windows
-    need = estimate(session.network, session.data.card.shape, session.data.classes, batch=batch, steps=unrolled.steps)
+    need = estimate(
+        session.network,
+        session.data.card.shape,
+        session.data.classes,
+        batch=batch,
+        steps=unrolled.steps,
+        looked_at=unrolled.looked_at(n),
+    )
     limit = memory_limit or count.gpu.usable_bytes
     plan = wanted_engine(config, compiled=config.engine.compiled != "no")
     if config.engine.strategy == "auto":

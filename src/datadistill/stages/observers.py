@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from datadistill.core.arrays import Images
 from datadistill.core.errors import CorruptFileError, NonFiniteError
 from datadistill.core.randomness import Randomness
 from datadistill.data import Preprocess
@@ -131,11 +132,11 @@ class Frames:
     def __call__(self, progress: Progress) -> None:
         """Draw, if it is time."""
         if progress.iteration % self.every == 0:
-            self.draw(progress.iteration, progress.export())
+            self.draw(progress.iteration, progress.state.images)  # to export may mean to label
 
-    def draw(self, iteration: int, synthetic: SyntheticSet) -> None:
+    def draw(self, iteration: int, images: Images) -> None:
         """Write the picture of one iteration; 0 is before the first."""
-        pixels = self.preprocess.to_pixels(synthetic.images)
+        pixels = self.preprocess.to_pixels(images.detach())
         save_grid(self.folder / f"iteration_{iteration:06d}.png", pixels, self.columns)
 
 

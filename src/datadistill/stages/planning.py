@@ -111,7 +111,8 @@ def _decisions(session: Session, problem: Problem) -> dict[str, Any]:
     compiled = compiled and failure is None
     changes = wanted_engine(session.config, compiled=compiled)
     if engine.strategy == "auto":
-        need = estimate(problem.network, shape, classes, batch=batch, steps=unrolled.steps)
+        looked_at = unrolled.looked_at(len(problem.initial_images))
+        need = estimate(problem.network, shape, classes, batch=batch, steps=unrolled.steps, looked_at=looked_at)
         changes |= choose(need, _machine(session), changes)
         if changes["micro_batch"] is not None and problem.network.statistics_count:
             raise UsageError(f"{problem.network.name} has batch norm, its steps cannot be split; raise --memory-limit")
