@@ -23,6 +23,8 @@ from datadistill.stages.planning import Machine, choose, wanted_engine
 from system.tiny_run import RECIPE, TINY, change_json, contents, copy_of_finished, set_stage
 
 SHAPE = (1, 8, 8)
+OCCUPIED = 2**28
+"""What program and data are said to occupy."""
 
 
 def planned(tmp_path: Path, limit: int, *, steps: int = 3, name: str = "run") -> Session:
@@ -31,8 +33,10 @@ def planned(tmp_path: Path, limit: int, *, steps: int = 3, name: str = "run") ->
     text = run.config.read_text().replace('strategy = "adjoint"', 'strategy = "auto"')
     run.config.write_text(text.replace("student_steps = 3", f"student_steps = {steps}"))
     change_json(run.plan, strategy=None)
-    session = open_run(run.root, memory_limit=limit)
-    make_problem(session)
+    session = open_run(run.root, memory_limit=OCCUPIED + limit)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "occupied_bytes", lambda device: OCCUPIED)
+        make_problem(session)
     return session
 
 
@@ -105,6 +109,28 @@ def test_with_less_every_kth_weight_is_kept(tmp_path: Path) -> None:
     plan = planned(tmp_path, peak(wanted, Settings(keep_every=10)), steps=1000).plan
     assert (plan.strategy, plan.keep_every, plan.keep_on_host, plan.micro_batch) == ("adjoint", 10, False, None)
     assert plan.reason.endswith("weights kept at every 10. step")
+
+
+def test_a_memory_limit_is_one_for_program_and_data_as_well(tmp_path: Path) -> None:
+    assert Machine.limited(100, 30, gpu=False) == Machine(70, 100, gpu=False)
+    assert Machine.limited(10, 30, gpu=False) == Machine(0, 10, gpu=False)
+    with pytest.raises(UsageError, match=r"0\.00 may be used beside program and data; raise --memory-limit"):
+        planned(tmp_path, 0)
+
+
+def test_a_limit_for_a_gpu_holds_the_data_as_well(tmp_path: Path) -> None:
+    config = load_recipe(RECIPE, (*TINY, f"store={tmp_path}", "engine.strategy=auto"))
+    card = read_accelerator("h100")
+    distill = forecast_gpu(config, card, data_root=tmp_path, memory_limit=None).rows[2]
+    session = open_run(tmp_path / "run", config, device="cpu")
+    data = session.data
+    occupied = sum(part.images.nbytes + part.labels.nbytes for part in (data.train, data.validation, data.test))
+    wanted = estimate(session.network, SHAPE, 10, batch=10, steps=3)
+    assert distill.memory_bytes == occupied + peak(wanted, Settings(strategy="stored"))
+    tight = peak(wanted, Settings(keep_on_host=True))
+    found = forecast_gpu(config, card, data_root=tmp_path, memory_limit=occupied + tight).rows[2]
+    assert "weights kept on the host" in found.what
+    assert found.memory_bytes == occupied + tight
 
 
 def test_on_a_gpu_they_go_to_the_host() -> None:

@@ -14,7 +14,7 @@ from datadistill.evaluate.protocol import Protocol
 from datadistill.evaluate.run import real_examples, synthetic_examples
 from datadistill.methods import Problem, Unrolled
 from datadistill.networks import FlatNetwork
-from datadistill.runtime.device import resident_bytes
+from datadistill.runtime.device import occupied_bytes
 from datadistill.stages.distill import bare_problem
 from datadistill.stages.experts import expert_task, full_task
 from datadistill.stages.memory import estimate
@@ -106,7 +106,7 @@ def _distill(session: Session) -> ForecastRow:
         steps=unrolled.steps,
         looked_at=unrolled.looked_at(n),
     )
-    there = _occupied(session)
+    there = occupied_bytes(session.device)
     seconds = seconds_per_step(decide(session, problem), problem, unrolled.batch_size)
     students = f"{unrolled.trainings} x " if unrolled.trainings > 1 else ""
     what = (
@@ -120,11 +120,6 @@ def _distill(session: Session) -> ForecastRow:
     return ForecastRow("distill", total, memory, kept, what)
 
 
-def _occupied(session: Session) -> int:
-    """Return the memory of program and data."""
-    return resident_bytes() if session.device.type == "cpu" else torch.cuda.memory_allocated(session.device)
-
-
 def _evaluate(session: Session) -> list[ForecastRow]:
     config, problem, rows = session.config, bare_problem(session), []
     for name in config.protocols:
@@ -132,7 +127,7 @@ def _evaluate(session: Session) -> list[ForecastRow]:
         what = f"{config.trainings(name)} networks x {epochs} epochs, protocol {name}"
         seconds = judging_seconds(session, problem, name)
         together = min((session.plan.side_by_side or 1) * config.workers, config.trainings(name))
-        memory = _occupied(session) + together * judging_bytes(session, name)
+        memory = occupied_bytes(session.device) + together * judging_bytes(session, name)
         rows.append(ForecastRow("evaluate", seconds, memory, 0, what))
     return rows
 

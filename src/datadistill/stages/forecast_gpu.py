@@ -109,24 +109,35 @@ def _distill(count: _Counting, memory_limit: int | None) -> ForecastRow:
         steps=unrolled.steps,
         looked_at=unrolled.looked_at(n),
     )
-    limit = memory_limit or count.gpu.usable_bytes
+    occupied = _data_bytes(session)
+    machine = Machine(count.gpu.usable_bytes - occupied, int(count.gpu.memory_gib * 2**30), gpu=True)
+    if memory_limit is not None:
+        machine = Machine.limited(memory_limit, occupied, gpu=True)
     plan = wanted_engine(config, compiled=config.engine.compiled != "no")
     if config.engine.strategy == "auto":
-        plan |= choose(need, Machine(limit, memory_limit or int(count.gpu.memory_gib * 2**30), gpu=True), plan)
+        plan |= choose(need, machine, plan)
     steps = unrolled.steps * unrolled.trainings
     time = count.seconds(config.network, batch * steps * config.iterations, FORWARDS_PER_STEP, moved=4, student=True)
     time += _judged(
         count, replace(config.evaluate, epochs=config.watch.probe_epochs, split="validation"), config.probes
     )
     what = f"{config.iterations:,} iterations of {steps} steps on {batch} images; {plan['strategy']}: {plan['reason']}"
-    return ForecastRow("distill", time, planned_peak(need, plan, gpu=True), 0, what)
+    return ForecastRow("distill", time, occupied + planned_peak(need, plan, gpu=True), 0, what)
+
+
+def _data_bytes(session: Session) -> int:
+    """Return what the real data and the matrices of their preprocessing will take on the card."""
+    data = session.data
+    tensors = [tensor for split in (data.train, data.validation, data.test) for tensor in (split.images, split.labels)]
+    return sum(tensor.nbytes for tensor in (*tensors, *session.preprocess.tensors().values()))
 
 
 def _evaluate(count: _Counting, name: str) -> ForecastRow:
     config, protocol = count.session.config, count.session.config.protocol(name)
     nets, epochs = config.trainings(name), protocol.training(1.0).epochs_run
     what = f"{nets} networks x {epochs} epochs, protocol {name}"
-    return ForecastRow("evaluate", _judged(count, protocol, nets), judging_bytes(count.session, name), 0, what)
+    memory = _data_bytes(count.session) + judging_bytes(count.session, name)
+    return ForecastRow("evaluate", _judged(count, protocol, nets), memory, 0, what)
 
 
 def _judged(count: _Counting, protocol: Protocol, networks: int) -> float:

@@ -113,7 +113,7 @@ def _forward_bytes(network: FlatNetwork, shape: tuple[int, int, int]) -> int:
     """Return the bytes that an image adds to the largest operation of a forward pass without a graph."""
     params, found = network.initial(Randomness(0).stream("planning")), []
     for images in (1, 2):
-        with torch.no_grad(), _Largest() as largest:
+        with torch.no_grad(), _Largest() as largest:  # type: ignore[no-untyped-call]
             network(params, torch.zeros(images, *shape))
         found.append(int(largest.most))
     return _BESIDE_AN_OPERATION * (found[1] - found[0])

@@ -20,7 +20,7 @@ from datadistill.core.randomness import Randomness
 from datadistill.methods import Problem
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.compiler import can_compile
-from datadistill.runtime.device import free_bytes, total_bytes
+from datadistill.runtime.device import free_bytes, occupied_bytes, total_bytes
 from datadistill.stages.memory import Estimate, Settings, estimate, peak
 from datadistill.stages.session import Session
 from datadistill.unroll import Gradients, Unroll, draw_steps
@@ -153,7 +153,7 @@ class Machine:
     """What a plan depends on.
 
     Attributes:
-        limit: Bytes a distillation may use.
+        limit: Bytes an iteration may use, beside what program and data occupy.
         total: Bytes there are, or the limit somebody set.
         gpu: Whether they are those of a GPU.
     """
@@ -162,11 +162,18 @@ class Machine:
     total: int
     gpu: bool
 
+    @classmethod
+    def limited(cls, total: int, occupied: int, *, gpu: bool) -> "Machine":
+        """Return a machine of which somebody lets a run have ``total`` bytes in all."""
+        return cls(max(0, total - occupied), total, gpu)
+
 
 def _machine(session: Session) -> Machine:
-    device = session.device
-    limit, total = session.memory_limit or free_bytes(device), session.memory_limit or total_bytes(device)
-    return Machine(limit, total, device.type == "cuda")
+    device, limit = session.device, session.memory_limit
+    gpu = device.type == "cuda"
+    if limit is not None:
+        return Machine.limited(limit, occupied_bytes(device), gpu=gpu)
+    return Machine(free_bytes(device), total_bytes(device), gpu)
 
 
 def wanted_engine(config: RunConfig, *, compiled: bool) -> dict[str, Any]:
@@ -224,8 +231,8 @@ def choose(need: Estimate, machine: Machine, wanted: dict[str, Any]) -> dict[str
     if micro is None:
         least = peak(need, replace(fewer, micro_batch=1))
         raise UsageError(
-            f"one image of a student step needs {least / _GIB:.2f} GiB, {limit / _GIB:.2f} may be used; raise "
-            "--memory-limit"
+            f"one image of a student step needs {least / _GIB:.2f} GiB, {limit / _GIB:.2f} may be used beside program "
+            "and data; raise --memory-limit"
         )
     return {**found, "micro_batch": micro, "reason": f"{short}; {words}, {micro} images at a time"}
 

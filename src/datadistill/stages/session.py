@@ -49,7 +49,7 @@ class Session:
         config: Its configuration, as written there.
         plan: Its plan, as written there.
         reporter: Where progress is shown.
-        memory_limit: Bytes the distillation may use, where somebody set a limit.
+        memory_limit: Bytes the distillation may use in all, program and data included, where somebody set a limit.
         own_data: Data handed over by the caller, instead of a data set that is read.
     """
 
@@ -189,7 +189,7 @@ def open_run(
         resume: Whether an existing directory may be gone on with.
         device: ``auto``, ``cpu``, ``cuda`` …; an existing run keeps its own.
         data_root: Where data sets are; absent for ``$DATADISTILL_DATA`` or ``./data``.
-        memory_limit: Bytes the distillation may use.
+        memory_limit: Bytes the distillation may use, program and data included.
         reporter: Where progress is shown.
         data: The caller's own data; absent for the data set of the configuration.
 
