@@ -240,6 +240,27 @@ def test_a_forecast_for_a_gpu_counts_instead_of_timing(tmp_path: Path) -> None:
     assert contents(tmp_path) == {}
 
 
+def test_a_plan_fits_no_whitening_and_takes_one_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = (*TINY, "preprocess=zca", f"store={tmp_path / 'store'}")
+    config = load_recipe(RECIPE, settings)
+    fitted = open_run(tmp_path / "run", config, device="cpu").preprocess  # kept in the store
+    monkeypatch.setattr("datadistill.data.zca.fit_zca", lambda *_, **__: pytest.fail("fitted"))
+    kept = open_run(tmp_path / "planned", config, device="cpu", shapes_only=True).preprocess
+    assert kept.description == fitted.description
+    other = replace(config, store=str(tmp_path / "other"))
+    stand_in = open_run(tmp_path / "without", other, device="cpu", shapes_only=True).preprocess
+    assert {name: tensor.shape for name, tensor in stand_in.tensors().items()} == {
+        name: tensor.shape for name, tensor in fitted.tensors().items()
+    }
+    assert stand_in.description["fitted_on"] == fitted.description["fitted_on"]
+    images = torch.arange(2 * 64, dtype=torch.uint8).view(2, 1, 8, 8)
+    torch.testing.assert_close(stand_in(images), images / 255)
+    assert not (tmp_path / "other").exists()
+    assert len(foreseen(tmp_path / "empty", "preprocess=zca").rows) == 4
+    gpu = forecast_gpu(other, read_accelerator("h100"), data_root=tmp_path, memory_limit=None)
+    assert gpu.rows[2].memory_bytes > 3 * 64 * 64
+
+
 def test_a_gpu_is_named_or_given_by_its_memory() -> None:
     assert read_accelerator("H100").memory_gib == 80
     assert (read_accelerator("24GiB").memory_gib, read_accelerator("24GiB").tf32) == (24, 15.7)

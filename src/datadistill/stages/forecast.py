@@ -67,7 +67,14 @@ def forecast(config: RunConfig, *, device: str, data_root: Path | None, memory_l
         DataError: If the data set is not there.
     """
     with tempfile.TemporaryDirectory() as folder:
-        session = open_run(Path(folder) / "run", config, device=device, data_root=data_root, memory_limit=memory_limit)
+        session = open_run(
+            Path(folder) / "run",
+            config,
+            device=device,
+            data_root=data_root,
+            memory_limit=memory_limit,
+            shapes_only=True,
+        )
         rows = [*_experts(session), _distill(session), *_evaluate(session)]
     return Forecast(session.plan.device, tuple(rows), "extrapolated from a few timed steps on this machine")
 

@@ -42,7 +42,7 @@ def forecast_gpu(config: RunConfig, gpu: Accelerator, *, data_root: Path | None,
         UsageError: If one image at a time does not fit.
     """
     with tempfile.TemporaryDirectory() as folder:
-        session = open_run(Path(folder) / "run", config, device="cpu", data_root=data_root)
+        session = open_run(Path(folder) / "run", config, device="cpu", data_root=data_root, shapes_only=True)
         rows = _rows(session, gpu, memory_limit)
     seconds = f"operations counted / ({_EFFICIENCY:.0%} of the data sheet's peak): an estimate, nothing was timed"
     return Forecast(gpu.name, tuple(rows), seconds)
