@@ -12,10 +12,12 @@ from datadistill.config import load_recipe
 from datadistill.core.errors import CannotCompileError, DataNotFoundError, UsageError
 from datadistill.networks import build_network
 from datadistill.runtime.accelerators import read_accelerator
+from datadistill.runtime.executor import InProcess, SideBySide
 from datadistill.runtime.plan import Plan
 from datadistill.runtime.records import load_record
 from datadistill.stages import Session, open_run, planning, run_distill, training_plan
 from datadistill.stages.distill import make_problem
+from datadistill.stages.experts import expert_task
 from datadistill.stages.forecast import Forecast, forecast
 from datadistill.stages.forecast_gpu import forecast_gpu
 from datadistill.stages.memory import Settings, estimate, peak
@@ -238,6 +240,32 @@ def test_a_forecast_for_a_gpu_counts_instead_of_timing(tmp_path: Path) -> None:
     assert "nothing was timed" in fast.note
     assert "adjoint: whole steps are captured" in fast.rows[2].what
     assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "cores", "count", "room", "expected"),
+    [
+        (None, 8, 100, 99, 8),
+        (None, 2, 100, 99, 1),  # two cores are busy with one
+        (2, 2, 100, 99, 2),
+        (None, 8, 3, 99, 1),  # all cores for one after another
+        (None, 8, 100, 5, 5),
+        (None, 8, 100, 0, 1),
+    ],
+)
+def test_experts_train_side_by_side_where_there_are_cores_experts_and_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None, cores: int, count: int, room: int, expected: int
+) -> None:
+    run = copy_of_finished(tmp_path)
+    change_json(run.plan, side_by_side=asked or cores)
+    session = open_run(run.root)
+    session.config = replace(session.config, side_by_side=asked)
+    task = expert_task(session)
+    each = estimate(session.network, SHAPE, 10, batch=256, steps=1).step
+    monkeypatch.setattr(training_plan, "total_bytes", lambda device: 2 * (room * each + each // 2))
+    assert training_plan.experts_together(session, task, count) == expected
+    executor = training_plan.expert_executor(session, task, count)
+    assert executor == (SideBySide(expected) if expected > 1 else InProcess())
 
 
 def test_a_plan_fits_no_whitening_and_takes_one_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -250,8 +250,8 @@ class RunConfig:
             one name each.
         texture: Makes the synthetic images canvases that are seen through random windows; absent for ordinary images.
         workers: Processes for experts and evaluation; 1 stays in this one.
-        side_by_side: Networks evaluated at once in one process, with one arithmetic thread each; absent for one per
-            core, and for 1 with several workers or on a GPU.
+        side_by_side: Networks evaluated at once in one process, and experts trained, with one arithmetic thread each;
+            absent for one per core (experts: from four on), and for 1 with several workers or on a GPU.
         threads: Arithmetic threads per process; absent for the cores divided among the workers. Tiny networks
             are faster with one.
         store: Folder of the experts; absent for ``experts`` beside the run directory.

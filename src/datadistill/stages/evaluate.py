@@ -23,7 +23,7 @@ from datadistill.runtime.atomic import content_key, read_json, write_json
 from datadistill.runtime.records import save_record
 from datadistill.stages.experts import full_task
 from datadistill.stages.session import Session
-from datadistill.stages.training_plan import evaluation_executor, training_compiled
+from datadistill.stages.training_plan import evaluation_executor, expert_executor, training_compiled
 from datadistill.synthetic.artifact import Artifact, load_artifact
 from datadistill.training.accuracy import accuracy
 
@@ -190,7 +190,8 @@ def _full_result(session: Session, protocol: Protocol) -> Result | None:
     if not count or protocol.split != "test" or protocol.peak:
         return None
     task = full_task(session, protocol.network or session.config.network)
-    train_experts(task, count, session.reporter, session.executor, title="full set (epochs)")
+    executor = expert_executor(session, task, count)
+    train_experts(task, count, session.reporter, executor, title="full set (epochs)")
     begun = time.perf_counter()
     store = ExpertStore.open(task.folder, count, session.device)
     test = real_examples(session.data, session.preprocess, "test")

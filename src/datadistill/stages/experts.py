@@ -12,7 +12,7 @@ from datadistill.networks import canonical_name
 from datadistill.runtime.records import ExpertsUsed, load_record, save_record
 from datadistill.stages.imported_experts import open_imported
 from datadistill.stages.session import Session
-from datadistill.stages.training_plan import training_compiled
+from datadistill.stages.training_plan import expert_executor, training_compiled
 from datadistill.training.fit import Examples
 from datadistill.training.schedules import TrainingRecipe
 
@@ -38,7 +38,7 @@ def run_experts(session: Session, stop: Callable[[], bool] = lambda: False) -> N
             return
         task = expert_task(session)
         count = session.config.experts.count
-        if train_experts(task, count, session.reporter, session.executor, stop=stop):
+        if train_experts(task, count, session.reporter, expert_executor(session, task, count), stop=stop):
             _record(session, ExpertStore.open(task.folder, count, session.device))
         else:
             ending.state = "stopped"

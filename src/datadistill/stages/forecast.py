@@ -2,6 +2,8 @@
 
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from datadistill.config import RunConfig
 from datadistill.core.structure import unstructure
 from datadistill.evaluate.protocol import Protocol
 from datadistill.evaluate.run import real_examples, synthetic_examples
+from datadistill.experts import ExpertTask
 from datadistill.methods import Problem, Unrolled
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.device import occupied_bytes
@@ -20,7 +23,7 @@ from datadistill.stages.experts import expert_task, full_task
 from datadistill.stages.memory import estimate
 from datadistill.stages.planning import decide, planned_peak, seconds_per_step
 from datadistill.stages.session import Session, open_run
-from datadistill.stages.training_plan import evaluation_executor, judging_bytes
+from datadistill.stages.training_plan import evaluation_executor, experts_together, judging_bytes
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.training.accuracy import accuracy
 from datadistill.training.fit import Examples, Fitted, fit
@@ -84,19 +87,36 @@ def _experts(session: Session) -> list[ForecastRow]:
     p = session.network.parameter_count
     if config.trains_experts:
         task = expert_task(session)
-        epochs = config.experts.count * task.recipe.training.epochs_run
-        seconds = epoch_seconds(session, task.network, task.train, task.recipe.training) * epochs
+        seconds = _real_seconds(session, task, config.experts.count)
         disk = config.experts.count * (task.recipe.training.epochs_run + 1) * p * _FLOAT
         what = f"{config.experts.count} experts x {task.recipe.training.epochs_run} epochs"
         rows.append(ForecastRow("experts", seconds, 0, disk, what))
     if config.full.networks and not all(config.protocol(name).peak for name in config.protocols):
         task = full_task(session, session.config.evaluate.network or session.config.network)
-        seconds = epoch_seconds(session, task.network, task.train, task.recipe.training)
-        epochs = config.full.networks * task.recipe.training.epochs_run
+        seconds = _real_seconds(session, task, config.full.networks)
         disk = config.full.networks * task.network.parameter_count * _FLOAT
         what = f"{config.full.networks} x {task.recipe.training.epochs_run} epochs, once per data set and network"
-        rows.append(ForecastRow("full set", seconds * epochs, 0, disk, what))
+        rows.append(ForecastRow("full set", seconds, 0, disk, what))
     return rows
+
+
+def _real_seconds(session: Session, task: ExpertTask, count: int) -> float:
+    """Return the time of training networks on real images, as many at once as there will be."""
+    together = experts_together(session, task, count)
+    with _threads(together):
+        each = epoch_seconds(session, task.network, task.train, task.recipe.training)
+    return each * count * task.recipe.training.epochs_run / (together * session.config.workers)
+
+
+@contextmanager
+def _threads(together: int) -> Iterator[None]:
+    """Compute with the threads that each of so many networks has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if together > 1 else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _distill(session: Session) -> ForecastRow:
@@ -161,16 +181,11 @@ def _trial_seconds(session: Session, problem: Problem, protocol: Protocol) -> fl
     params = network.initial(session.rng.stream("forecast")).to(session.device)
     test = real_examples(session.data, session.preprocess, protocol.split)
     evaluation_executor(session)  # decides how many at once
-    together, threads = session.plan.side_by_side or 1, torch.get_num_threads()
-    torch.set_num_threads(1 if together > 1 else threads)
-    try:
+    with _threads(session.plan.side_by_side or 1):
         each = _training_seconds(session, network, problem, protocol.training(protocol.fallback_lr))
         begun = time.perf_counter()
         accuracy(network, params, network.initial_statistics().to(params), test)
-        each += time.perf_counter() - begun
-    finally:
-        torch.set_num_threads(threads)
-    return each
+        return each + time.perf_counter() - begun
 
 
 def _training_seconds(session: Session, network: FlatNetwork, problem: Problem, training: TrainingRecipe) -> float:

@@ -110,7 +110,7 @@ class Session:
 
     @property
     def executor(self) -> Executor:
-        """What trains experts, and evaluation networks where they are not trained side by side."""
+        """What trains networks where they are not trained side by side."""
         plan = self.plan
         return SpawnPool(plan.workers, plan.threads, plan.precision) if plan.workers > 1 else InProcess()
 

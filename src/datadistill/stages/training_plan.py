@@ -10,6 +10,7 @@ import torch
 
 from datadistill.core.errors import UsageError
 from datadistill.core.randomness import Randomness
+from datadistill.experts import ExpertTask
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.device import total_bytes, usable_cores
 from datadistill.runtime.executor import Executor, SideBySide
@@ -21,6 +22,9 @@ from datadistill.training.schedules import TrainingRecipe
 
 FORWARDS_PER_TRAINING_STEP = 3
 _TRIED_IMAGES = 8
+
+_WORTH_SIDE_BY_SIDE = 4
+"""Cores from which on experts train side by side unasked: batches of real images fill fewer. By count, not measured."""
 
 
 def evaluation_executor(session: Session) -> Executor:
@@ -36,6 +40,26 @@ def evaluation_executor(session: Session) -> Executor:
         session.change_plan(side_by_side=_side_by_side(session) if wanted is None else wanted)
     together = session.plan.side_by_side or 1
     return SideBySide(together) if together > 1 else session.executor
+
+
+def expert_executor(session: Session, task: ExpertTask, count: int) -> Executor:
+    """Return what trains networks on real images: side by side like evaluation networks, where that is faster."""
+    together = experts_together(session, task, count)
+    return SideBySide(together) if together > 1 else session.executor
+
+
+def experts_together(session: Session, task: ExpertTask, count: int) -> int:
+    """Return how many of ``count`` networks are trained on real images at once in one process.
+
+    As many as evaluation networks, if memory is enough and there is one for every core. It depends on how many there
+    are in all, not on how many are missing: a core more or less changes last bits.
+    """
+    evaluation_executor(session)  # decides how many networks are trained at once
+    batch = min(task.recipe.training.batch_size, len(task.train))
+    each = estimate(task.network, session.data.card.shape, session.data.classes, batch=batch, steps=1).step
+    together = min(session.plan.side_by_side or 1, max(1, total_bytes(session.device) // 2 // each))
+    least = _WORTH_SIDE_BY_SIDE if session.config.side_by_side is None else 2
+    return together if least <= together <= count else 1
 
 
 def _side_by_side(session: Session) -> int:
