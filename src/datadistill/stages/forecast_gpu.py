@@ -110,7 +110,7 @@ def _distill(count: _Counting, memory_limit: int | None) -> ForecastRow:
         looked_at=unrolled.looked_at(n),
     )
     occupied = _data_bytes(session)
-    machine = Machine(count.gpu.usable_bytes - occupied, int(count.gpu.memory_gib * 2**30), gpu=True)
+    machine = Machine(max(0, count.gpu.usable_bytes - occupied), int(count.gpu.memory_gib * 2**30), gpu=True)
     if memory_limit is not None:
         machine = Machine.limited(memory_limit, occupied, gpu=True)
     plan = wanted_engine(config, compiled=config.engine.compiled != "no")
