@@ -85,6 +85,13 @@ def test_the_teacher_labels_the_images_as_they_are(problem):
     assert all(torch.equal(gradients[name], same[name]) for name in same)
 
 
+def test_the_teacher_looks_at_parts_of_the_set(problem, monkeypatch):
+    method = MTT(**NEEDED, labels="teacher", student_lr=0.3)
+    whole = found(method, problem)[1]["images"]
+    monkeypatch.setattr("datadistill.training.looking.LOOKED_AT", 4)
+    torch.testing.assert_close(found(method, problem)[1]["images"], whole)
+
+
 def test_the_exported_set_is_labelled_by_all_experts_at_the_latest_target(store):
     problem = tiny.problem(store)
     method = MTT(**NEEDED, labels="teacher", image_lr=1.0, average_decay=0.9)

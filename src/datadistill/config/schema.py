@@ -8,9 +8,8 @@ from datadistill.augment import build_augment
 from datadistill.config.experts import ExpertsConfig
 from datadistill.config.full import FullConfig, TeachersConfig
 from datadistill.core.errors import ConfigError, UsageError
-from datadistill.core.registry import find
 from datadistill.evaluate.pools import expand, parted
-from datadistill.evaluate.protocol import PROTOCOLS, Protocol
+from datadistill.evaluate.protocol import Protocol, named
 from datadistill.methods import METHODS
 from datadistill.methods.base import Need
 from datadistill.networks import canonical_name
@@ -30,8 +29,8 @@ class WatchConfig:
         probe_networks: How many.
         probe_epochs: For how long each.
         frame_every: A picture of the images is kept; absent for about 30 in all.
-        variant_every: The set is kept, as ``distill/variants/iteration_NNNNNN/``; a multiple of ``log_every``, 0 for
-            never.
+        variant_every: The set is kept, as ``distill/variants/iteration_NNNNNN/``, and the method's variants beside it
+            (``iteration_NNNNNN-averaged/``); a multiple of ``log_every``, 0 for never.
     """
 
     log_every: int = 10
@@ -148,8 +147,8 @@ class RunConfig:
         workers: Processes for experts, groups and evaluation; 1 stays in this one.
         cluster: Where workers are: absent for this machine; ``local`` for a Ray cluster of its own, or the address of
             one (extra ``ray``).
-        side_by_side: Networks evaluated at once in one process, with one arithmetic thread each; absent for one per
-            core, and for 1 with several workers or on a GPU.
+        side_by_side: Networks evaluated at once in one process, and experts trained, with one arithmetic thread each;
+            absent for one per core (experts: from four on), and for 1 with several workers or on a GPU.
         threads: Arithmetic threads per process; absent for the cores divided among the workers. Tiny networks
             are faster with one.
         store: Folder of the experts; absent for ``experts`` beside the run directory.
@@ -157,7 +156,7 @@ class RunConfig:
         terms: Additions to its objective; tables ``[terms.<name>]``.
         experts: How experts are trained.
         teachers: How teachers are trained, where the method or a term needs them.
-        evaluate: Fields of the ``default`` protocol, as this recipe wants them.
+        evaluate: How networks are trained and tested, as this recipe wants it; named protocols change some of it.
         full: The full-set baseline.
         watch: What is looked at while distilling.
         engine: How gradients are computed.
@@ -277,7 +276,7 @@ class RunConfig:
             UnknownNameError: If there is none of that name.
         """
         base, network = parted(name)
-        protocol = self.evaluate if base == "default" else find(PROTOCOLS, base, "protocol")
+        protocol = named(base, self.evaluate)
         return protocol if network is None else replace(protocol, network=network)
 
     def evaluation_networks(self, protocols: Sequence[str]) -> tuple[str, ...]:
@@ -292,9 +291,22 @@ class RunConfig:
     def trainings(self, name: str) -> int:
         """Return how many networks a protocol trains on the distilled sets and on random real images."""
         protocol = self.protocol(name)
-        selected = bool(self.validation and self.watch.probe_every)
-        others = len(self.watch.kept(self.iterations)) if protocol.peak else selected + len(self.method.variant_names)
-        return protocol.networks * (1 + others + protocol.random_draws)
+        kinds = 1 + len(self.method.variant_names)
+        if protocol.peak:
+            sets = kinds * (1 + len(self.watch.kept(self.iterations)))
+        else:
+            sets = kinds + bool(self.validation and self.watch.probe_every)
+        return protocol.networks * (sets + protocol.random_draws)
+
+    @property
+    def probes(self) -> int:
+        """Networks that all probes on validation images train."""
+        watch = self.watch
+        return (
+            watch.probe_networks * (self.iterations // watch.probe_every)
+            if watch.probe_every and self.validation
+            else 0
+        )
 
     @property
     def needs(self) -> frozenset[Need]:

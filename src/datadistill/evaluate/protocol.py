@@ -1,11 +1,12 @@
 """Protocols: how a network is trained on a small set before it is tested. All differences have names."""
 
 import math
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
 from scipy import stats
 
+from datadistill.core.registry import find
 from datadistill.training.schedules import TrainingRecipe
 
 
@@ -76,12 +77,32 @@ class Protocol:
         )
 
 
-PROTOCOLS: dict[str, Protocol] = {
-    "default": Protocol(),
-    "upstream": Protocol(reset_momentum=True, extra_epoch=True, augment="dsa"),
-    "upstream-peak": Protocol(reset_momentum=True, extra_epoch=True, augment="dsa", peak=True, random_draws=0),
+_UPSTREAM: dict[str, Any] = {
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "schedule": "step",
+    "decay_at": 0.5,
+    "reset_momentum": True,
+    "extra_epoch": True,
+    "augment": "dsa",
 }
-"""Named protocols; a recipe may change single fields."""
+"""What the published codes have fixed; epochs, batch size, networks and step size are options there."""
+
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "upstream": _UPSTREAM,
+    "upstream-peak": {**_UPSTREAM, "split": "test", "peak": True, "random_draws": 0},
+}
+"""Named protocols: the fields of a recipe's ``[evaluate]`` that each replaces."""
+
+
+def named(name: str, base: Protocol) -> Protocol:
+    """Return the protocol called ``name``: ``base`` with what that name changes.
+
+    Raises:
+        UnknownNameError: If there is none of that name.
+    """
+    return replace(base, **find(PROTOCOLS, name, "protocol"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,9 +202,10 @@ class Evaluation:
         split: Which real images the networks were tested on, and how many.
         results: By subject.
         candidates: Under a protocol with ``peak``: iteration and mean accuracy of every set the best was chosen from.
+        variant_candidates: The same of other sets that were kept of these iterations, by name: ``averaged``.
     """
 
-    schema_version: ClassVar[int] = 2  # 1 had no candidates and no peak
+    schema_version: ClassVar[int] = 3  # 1 had no candidates and no peak, 2 no variants among them
     name: str
     protocol: Protocol
     dataset: str
@@ -191,3 +213,4 @@ class Evaluation:
     split: str
     results: dict[str, Result] = field(default_factory=dict)
     candidates: tuple[tuple[int, float], ...] = ()
+    variant_candidates: dict[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from datadistill.networks import FlatNetwork
 from datadistill.runtime.crew import Spread
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.synthetic.texture import Texture
+from datadistill.training.looking import LOOKED_AT
 from datadistill.unroll import Unroll
 
 A = TypeVar("A")
@@ -159,6 +160,10 @@ class Unrolled:
     batch_size: int | None = None
     trainings: int = 1
     whole_images: bool = False
+
+    def looked_at(self, images: int) -> int:
+        """Return how many of ``images`` the method looks at at once outside the student's steps."""
+        return min(images, LOOKED_AT) if self.whole_images else 0
 
 
 S = TypeVar("S", bound=SetState)

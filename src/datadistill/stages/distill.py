@@ -22,9 +22,10 @@ from datadistill.runtime.records import ExpertsUsed, TeachersUsed, load_record
 from datadistill.stages.experts import open_experts
 from datadistill.stages.groups import Group, group_config, run_groups
 from datadistill.stages.observers import Checkpoint, Frames, Log, Probe, Variants, read_checkpoint
-from datadistill.stages.planning import decide, evaluation_executor, training_compiled
+from datadistill.stages.planning import decide
 from datadistill.stages.session import Session
 from datadistill.stages.teachers import open_teachers, source_of
+from datadistill.stages.training_plan import evaluation_executor, training_compiled
 from datadistill.synthetic.artifact import Artifact, Card, SyntheticSet, save_artifact
 from datadistill.synthetic.initial import initial_set
 from datadistill.synthetic.pictures import tidy_columns
@@ -63,7 +64,7 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
         begun = checkpoint.written
         cut_back(run.metrics, begun)
         frames = _frames(session)
-        frames.draw(0, SyntheticSet(problem.initial_images, problem.initial_targets))
+        frames.draw(0, problem.initial_images)
 
         def end_here(progress: Progress) -> None:
             if progress.metrics and progress.iteration < config.iterations and stop():
@@ -94,7 +95,7 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
                 append_rows(run.metrics, error.rows)  # so that the curve shows what happened
                 raise
         if ending.state == "done":
-            frames.draw(config.iterations, end.export())
+            frames.draw(config.iterations, end.state.images)
         if not finished and end.iteration != _judged(session):
             for stage in ("evaluate", "report"):  # what was judged after an early stop is another set
                 run.update_stage(stage, state="pending", seconds=0.0)
@@ -245,8 +246,8 @@ def make_probe(session: Session) -> Probe | None:
 
 
 def _variants(session: Session) -> Variants:
-    def save(iteration: int, synthetic: SyntheticSet) -> None:
-        save_artifact(session.run.kept(iteration), _artifact(session, synthetic, iteration))
+    def save(iteration: int, synthetic: SyntheticSet, variant: str) -> None:
+        save_artifact(session.run.kept(iteration, variant), _artifact(session, synthetic, iteration))
 
     return Variants(session.config.watch.variant_every, save)
 
