@@ -9,7 +9,7 @@ import tiny
 from datadistill.config.schema import ExpertsConfig
 from datadistill.core.structure import structure, unstructure
 from datadistill.experts import ExpertRecipe
-from datadistill.training.schedules import GSAM, TrainingRecipe
+from datadistill.training.schedules import GSAM, Adam, TrainingRecipe
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,8 @@ def test_the_key_changes_with_every_field(recipe, name):
 
 @pytest.mark.parametrize("name", [field.name for field in fields(TrainingRecipe)])
 def test_the_key_changes_with_every_field_of_the_training(recipe, name):
-    training = replace(recipe.training, **{name: another(getattr(recipe.training, name))})
+    changed = Adam() if name == "adam" else another(getattr(recipe.training, name))
+    training = replace(recipe.training, **{name: changed})
     assert replace(recipe, training=training).key != recipe.key
 
 

@@ -9,7 +9,7 @@ from datadistill.augment import build_augment
 from datadistill.core.errors import ConfigError, UsageError
 from datadistill.core.registry import find
 from datadistill.evaluate.pools import expand, parted
-from datadistill.evaluate.protocol import PROTOCOLS, Protocol
+from datadistill.evaluate.protocol import PROTOCOLS, AsDistilled, Protocol
 from datadistill.experts.imported import PREFIX
 from datadistill.methods import METHODS
 from datadistill.methods.base import Need
@@ -303,6 +303,7 @@ class RunConfig:
         experts: How experts are trained.
         teachers: How teachers are trained, where the method or a term needs them.
         evaluate: Fields of the ``default`` protocol, as this recipe wants them.
+        as_distilled: Fields of the protocol ``as-distilled``, as this recipe wants them.
         full: The full-set baseline.
         watch: What is looked at while distilling.
         engine: How gradients are computed.
@@ -329,6 +330,7 @@ class RunConfig:
     experts: ExpertsConfig = field(default_factory=ExpertsConfig)
     teachers: TeachersConfig = field(default_factory=TeachersConfig)
     evaluate: Protocol = field(default_factory=Protocol)
+    as_distilled: AsDistilled = field(default_factory=AsDistilled)
     full: FullConfig = field(default_factory=FullConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -363,8 +365,11 @@ class RunConfig:
             object.__setattr__(self, "protocols", expand(self.protocols, self.network, self.evaluate.network))
         except UsageError as error:
             raise ConfigError(f"protocols: {error}") from error
-        if self.evaluate.peak:
-            raise ValueError("evaluate.peak: 'default' never chooses on the test set; add 'upstream-peak' to protocols")
+        for key, name in (("evaluate", "default"), ("as_distilled", "as-distilled")):
+            if self.protocol(name).peak:
+                raise ValueError(
+                    f"{key}.peak: '{name}' never chooses on the test set; add 'upstream-peak' to protocols"
+                )
         for number, name in enumerate(self.protocols):
             _check(f"protocols[{number}]", self.protocol, name)
             if self.protocol(name).peak and not self.watch.variant_every:
@@ -376,7 +381,10 @@ class RunConfig:
 
     def _check_networks(self) -> None:
         """Refuse unknown names, and pin the source of code of the user's own."""
-        for key, network in (("network", self.network), ("evaluate.network", self.evaluate.network)):
+        for key, network in (
+            *(("network", self.network), ("evaluate.network", self.evaluate.network)),
+            ("as_distilled.network", self.as_distilled.network),
+        ):
             _check(key, canonical_name, network)
         for network in self.teachers.networks:
             _check("teachers.networks", canonical_name, network)
@@ -393,7 +401,7 @@ class RunConfig:
                 f"augment: '{self.augment}' mixes targets, which a student that is differentiated does not; "
                 "mixing is for experts.augment, full.augment and evaluate.augment"
             )
-        for key in ("experts", "teachers", "full", "evaluate"):
+        for key in ("experts", "teachers", "full", "evaluate", "as_distilled"):
             _check(f"{key}.augment", build_augment, getattr(self, key).augment)
 
     @property
@@ -408,7 +416,8 @@ class RunConfig:
             UnknownNameError: If there is none of that name.
         """
         base, network = parted(name)
-        protocol = self.evaluate if base == "default" else find(PROTOCOLS, base, "protocol")
+        own = {"default": self.evaluate, "as-distilled": self.as_distilled}
+        protocol = find({**PROTOCOLS, **own}, base, "protocol")
         return protocol if network is None else replace(protocol, network=network)
 
     def evaluation_networks(self, protocols: Sequence[str]) -> tuple[str, ...]:
@@ -425,7 +434,7 @@ class RunConfig:
         protocol = self.protocol(name)
         selected = bool(self.validation and self.watch.probe_every)
         others = len(self.watch.kept(self.iterations)) if protocol.peak else selected + len(self.method.variant_names)
-        return protocol.networks * (1 + others + protocol.random_draws)
+        return protocol.networks * (1 + others) + protocol.baseline_trainings(self.ipc)
 
     @property
     def needs(self) -> frozenset[Need]:

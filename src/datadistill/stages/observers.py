@@ -105,7 +105,7 @@ class Probe:
             )
             for j in range(self.networks)
         ]
-        scores = {position: score for position, (score, _) in self.executor.run(run_trial, trials)}
+        scores = {position: found[0] for position, found in self.executor.run(run_trial, trials)}
         return sum(scores[position] for position in range(self.networks)) / self.networks
 
     def tensors(self) -> dict[str, Tensor]:

@@ -172,6 +172,11 @@ def load_artifact(folder: Path | str) -> Artifact:
         raise CorruptFileError(
             f"{folder}: the tensors do not have the shapes on the card ({n} images of {card.image_shape})"
         )
+    order, rates = tensors.get("order"), tensors.get("student_lr")
+    if order is not None and not (order.dim() == 2 and order.numel() and 0 <= order.min() <= order.max() < len(images)):
+        raise CorruptFileError(f"{folder}: 'order' must hold rows of the set, 0 to {len(images) - 1}, for every step")
+    if order is not None and rates is not None and len(rates) not in (1, len(order)):
+        raise CorruptFileError(f"{folder}: there are {len(rates)} step sizes for {len(order)} steps")
     if foreign := set(tensors) - {field.name for field in fields(SyntheticSet)}:
         raise CorruptFileError(f"{folder / 'synthetic.safetensors'}: holds a tensor '{min(foreign)}' of no known use")
     try:
