@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import torch.nn.functional as F
+
 from datadistill.augment import build_augment
 from datadistill.core.errors import UsageError
 from datadistill.core.randomness import Randomness
@@ -95,11 +97,14 @@ def synthetic_examples(
 ) -> Examples:
     """Return a synthetic set as training examples, seen as its card says, in its own order where the protocol wants it.
 
+    Logits are met by the L1 distance.
+
     Raises:
         UsageError: If it has no such order.
     """
     steps = prescribed_steps(synthetic, protocol) if protocol is not None and protocol.ordered else None
-    return Examples(synthetic.images, synthetic.targets, texture=texture, prescribed=steps)
+    criterion = F.l1_loss if synthetic.logits else F.cross_entropy
+    return Examples(synthetic.images, synthetic.targets, texture=texture, prescribed=steps, criterion=criterion)
 
 
 def prescribed_steps(synthetic: SyntheticSet, protocol: Protocol) -> Prescribed:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 
 from datadistill.evaluate.attack import Attack
 from datadistill.evaluate.baselines import baseline_sets, best_draws, best_step_size
@@ -116,8 +117,10 @@ def neighbour_results(session: Session, protocol: Protocol, own: Subject) -> Ite
         sets = own.draws
         if source:
             sets = baseline_sets(source, session.data, session.preprocess, ipc=ipc, draws=draws, rng=rng)
+        votes = [one.targets if one.criterion is F.cross_entropy else one.targets.softmax(1) for one in sets]  # logits
         scores = tuple(
-            (nearest_accuracy(one.images, one.targets, test, k=protocol.neighbours, p=protocol.norm),) for one in sets
+            (nearest_accuracy(one.images, vote, test, k=protocol.neighbours, p=protocol.norm),)
+            for one, vote in zip(sets, votes, strict=True)
         )
         text = f"{BASELINES[name].summary}, k = {protocol.neighbours}, p = {protocol.norm:g}"
         seconds = round(time.perf_counter() - begun, 3)
