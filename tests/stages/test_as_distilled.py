@@ -17,8 +17,10 @@ from datadistill.runtime.records import load_record
 from datadistill.runtime.rundir import RunDir
 from datadistill.stages import evaluate as stage
 from datadistill.stages import open_run, run_evaluate
+from datadistill.stages.distill import make_probe
 from datadistill.synthetic.artifact import save_artifact
 from datadistill.training.accuracy import accuracy
+from reference.training import as_module, in_order
 from system.tiny_run import copy_of_finished
 
 NAME = "as-distilled"
@@ -116,6 +118,22 @@ def test_an_attack_on_teachers_is_measured_on_others_before_and_after(tmp_path: 
     assert before.poisoning.means()[0] > 0.3
     assert poison.description.endswith("labelled as the attack wants it")
     assert all(result.poisoning is not None for name, result in record.results.items() if name != "full")
+
+
+def test_probes_take_the_steps_of_the_set_where_the_first_protocol_does(tmp_path: Path) -> None:
+    run = ordered(tmp_path)
+    session = open_run(run.root)
+    assert make_probe(session).protocol == replace(session.config.evaluate, networks=1, epochs=5)
+    session.config = replace(session.config, protocols=(NAME, "default"), augment="none")
+    probe, synthetic = make_probe(session), dd.load_artifact(run.synthetic).synthetic
+    module = as_module(
+        session.network, session.network.initial(probe.rng.child("network", 0).stream("initial weights"))
+    )
+    args = (synthetic.images, synthetic.targets, synthetic.order, synthetic.student_lr.tolist())
+    params = in_order(module, *args, 1)
+    validation = real_examples(session.data, session.preprocess, "validation")
+    expected = accuracy(session.network, params, session.network.initial_statistics(), validation)
+    assert probe.score(synthetic) == expected
 
 
 def test_what_cannot_be_judged_so_is_one_line(tmp_path: Path) -> None:

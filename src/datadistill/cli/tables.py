@@ -7,7 +7,7 @@ from rich.table import Table
 from datadistill.evaluate.pools import parted
 from datadistill.evaluate.protocol import Result, gain
 from datadistill.pipeline import Outcome
-from datadistill.report.accuracy import ordered, transfers
+from datadistill.report.accuracy import attack_table, ordered, transfers
 from datadistill.report.peak import CAVEAT
 from datadistill.stages.forecast import Forecast
 
@@ -22,7 +22,12 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
             continue  # in the tables of transfers
         title = f"{it.dataset}, {it.network}, protocol '{it.name}' ({it.split})"
         console.print(_accuracies(title, "accuracy", ordered(it)))
-        if (line := _above_random(it.results)) is not None:
+        if (attack := attack_table(it)) is not None:
+            first, *others = attack.columns
+            apart.append(plain_table(f"{title}\nthe attack", first.lower(), *(f">{column}" for column in others)))
+            for row in attack.rows:
+                apart[-1].add_row(*row)
+        elif (line := _above_random(it.results)) is not None:
             console.print(line, highlight=False)
         if "peak" in it.results:
             apart.append(_accuracies(f"{title}\n{CAVEAT}", "best on test", [it.results["peak"]]))
