@@ -56,7 +56,8 @@ def distilled_subjects(session: Session, protocol: Protocol, distilled: dict[str
         examples, own = synthetic_examples(synthetic, artifact.card.texture, protocol), synthetic.student_lr
         if examples.prescribed is not None:
             repeated = f", {protocol.epochs} times" if protocol.epochs > 1 else ""
-            text += f", {len(examples.prescribed.rates)} steps in its order{repeated}"
+            steps = len(examples.prescribed.rates)
+            text += f", {steps} step{'s' if steps > 1 else ''} in its order{repeated}"
         elif own is not None and len(own) > 1 and protocol.lr is None and protocol.optimiser == "sgd":
             text += f", with the mean of its {len(own)} step sizes"
         subjects.append(Subject(name, text, (examples,), step_size(protocol, synthetic)))
