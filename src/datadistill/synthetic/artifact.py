@@ -224,11 +224,8 @@ def load_artifact(folder: Path | str) -> Artifact:
         raise CorruptFileError(
             f"{folder}: the tensors do not have the shapes on the card ({n} images of {card.image_shape})"
         )
-    order, rates = tensors.get("order"), tensors.get("student_lr")
-    if order is not None and not (order.dim() == 2 and order.numel() and 0 <= order.min() <= order.max() < len(images)):
-        raise CorruptFileError(f"{folder}: 'order' must hold rows of the set, 0 to {len(images) - 1}, for every step")
-    if order is not None and rates is not None and len(rates) not in (1, len(order)):
-        raise CorruptFileError(f"{folder}: there are {len(rates)} step sizes for {len(order)} steps")
+    if (wrong := _wrong_steps(tensors.get("order"), tensors.get("student_lr"), len(images))) is not None:
+        raise CorruptFileError(f"{folder / 'synthetic.safetensors'}: {wrong}")
     if foreign := set(tensors) - {field.name for field in fields(SyntheticSet) if field.name != "logits"}:
         raise CorruptFileError(f"{folder / 'synthetic.safetensors'}: holds a tensor '{min(foreign)}' of no known use")
     try:
@@ -236,3 +233,14 @@ def load_artifact(folder: Path | str) -> Artifact:
     except UsageError as error:
         raise CorruptFileError(f"{folder / 'card.json'}: {error}") from error
     return Artifact(SyntheticSet(**tensors, logits=card.label_kind == "logits"), card, preprocess)
+
+
+def _wrong_steps(order: Tensor | None, rates: Tensor | None, n: int) -> str | None:
+    """Say what is wrong with the steps a set of ``n`` images prescribes; None where nothing is."""
+    if order is None:
+        return None
+    if order.is_floating_point() or order.dim() != 2 or not order.numel() or not 0 <= order.min() <= order.max() < n:
+        return f"'order' must hold rows of the set, 0 to {n - 1}, for every step"
+    if rates is not None and len(rates) not in (1, len(order)):
+        return f"{len(rates)} step sizes do not fit {len(order)} steps"
+    return None
