@@ -28,8 +28,8 @@ def export_set(artifact: Artifact, destination: Path) -> str:
     """Write a synthetic set where ``destination`` says, and return one line about it.
 
     ``x.npz``: ``images`` float32 ``[n c h w]`` in [0, 1], not clipped, ``targets``, ``labels``, ``classes``, where the
-    set has them ``student_lr`` and ``order``, of textures ``texture`` (canvas, samples). ``x.pt``: a dictionary of tensors,
-    images in network space.
+    set has them ``student_lr`` and ``order``, of textures ``texture`` (canvas, samples). ``x.pt``: a dictionary of
+    tensors, images in network space.
     Anything else is a folder of PNG files, one folder per class; values outside [0, 1] are clipped.
 
     Raises:
