@@ -18,6 +18,7 @@ from datadistill.runtime.rundir import RunDir
 from datadistill.stages import evaluate as stage
 from datadistill.stages import open_run, run_evaluate
 from datadistill.stages.distill import make_probe
+from datadistill.stages.subjects import distilled_subjects
 from datadistill.synthetic.artifact import save_artifact
 from datadistill.training.accuracy import accuracy
 from reference.training import as_module, in_order
@@ -134,6 +135,10 @@ def test_probes_take_the_steps_of_the_set_where_the_first_protocol_does(tmp_path
     validation = real_examples(session.data, session.preprocess, "validation")
     expected = accuracy(session.network, params, session.network.initial_statistics(), validation)
     assert probe.score(synthetic) == expected
+    last = {"synthetic": dd.load_artifact(run.synthetic)}
+    (subject,) = distilled_subjects(session, session.config.evaluate, last)
+    assert subject.description == "distilled, last (iteration 20), with the mean of its 4 step sizes"
+    assert subject.lr == pytest.approx(0.1)
 
 
 def test_what_cannot_be_judged_so_is_one_line(tmp_path: Path) -> None:

@@ -329,9 +329,10 @@ class RunConfig:
             _check("teachers.networks", canonical_name, network)
         if ":" in self.network:
             object.__setattr__(self, "network", canonical_name(self.network))
-        if ":" in (self.evaluate.network or ""):
-            pinned = replace(self.evaluate, network=canonical_name(self.evaluate.network or ""))
-            object.__setattr__(self, "evaluate", pinned)
+        for key in ("evaluate", "as_distilled"):
+            protocol: Protocol = getattr(self, key)
+            if ":" in (protocol.network or ""):
+                object.__setattr__(self, key, replace(protocol, network=canonical_name(protocol.network or "")))
 
     def _check_augmentations(self) -> None:
         _check("augment", build_augment, self.augment)

@@ -16,7 +16,7 @@ from datadistill.evaluate.run import Judge, Subject
 from datadistill.synthetic.initial import initial_set
 from datadistill.training.fit import Examples
 
-_CHUNK = 4096
+_CHUNK = 512  # images prepared at once
 
 
 def random_real(data: RealData, preprocess: Preprocess, *, ipc: int, draws: int, lr: float, rng: Randomness) -> Subject:

@@ -6,7 +6,7 @@ from torch import Tensor
 from datadistill.core.arrays import Images
 from datadistill.training.fit import Examples
 
-_PAIRS = 4_000_000  # distances held at once
+_PAIRS, _IMAGES = 4_000_000, 1000  # distances, and test images, held at once
 
 
 def nearest_accuracy(reference: Images, targets: Tensor, test: Examples, *, k: int, p: float) -> float:
@@ -28,7 +28,7 @@ def nearest_accuracy(reference: Images, targets: Tensor, test: Examples, *, k: i
         raise ValueError("accuracy over no images is not defined")
     k, flat = min(k, len(reference)), reference.flatten(1)
     weights = 1 + (k - torch.arange(k, device=flat.device)) / (k * k + 1)  # adds up to less than one more vote
-    right, chunk = 0, max(1, _PAIRS // len(reference))
+    right, chunk = 0, max(1, min(_IMAGES, _PAIRS // len(reference)))
     for start in range(0, len(test), chunk):
         rows = slice(start, start + chunk)
         images = test.prepare(test.images[rows]).flatten(1)
