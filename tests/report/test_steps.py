@@ -77,15 +77,16 @@ def test_the_picture_has_a_row_and_a_line_for_every_batch(run):
         high, wide = picture.height, picture.width
     one = step_rows([torch.zeros(10, 1, 8, 8)], [step_label((0, 2, 4), (0.021, 0.015, 0.011))])
     assert (wide, high) == (one.width, 2 * one.height)
-    assert step_label((0, 2, 4), (0.021, 0.015, 0.011)) == "step 1, 3, 5: 0.021, 0.015, 0.011"
-    assert step_label(range(8), ()) == "step 1, 2, 3, 4, 5, 6, …"
+    assert step_label((0, 2, 4), (0.021, 0.015, 0.011)) == "steps 1, 3, 5: 0.021, 0.015, 0.011"
+    assert step_label(range(8), ()) == "steps 1, 2, 3, 4, 5, 6, …"
+    assert step_label((4,), (0.5,)) == "step 5: 0.5"
     assert step_rows([torch.zeros(1, 1, 8, 8)], ["step 1 and a long line of text"]).width > 100
 
 
 def test_the_page_shows_the_steps_and_what_they_do(run):
     summary = collect(run)
     found = step_by_step(summary)
-    assert [row.when for row in found.rows] == ["Step 1, 3, 5", "Step 2, 4, 6"]
+    assert [row.when for row in found.rows] == ["Steps 1, 3, 5", "Steps 2, 4, 6"]
     assert found.rows[1].rates == ("0.018", "0.0125", "0.009")
     assert (len(found.rows[0].uris), found.across, found.classes, found.note) == (10, 10, DIGITS, "")
     assert found.accuracy.startswith("Accuracy before the first step 98.0 %, after the last 87.0")

@@ -59,7 +59,7 @@ def step_by_step(summary: RunSummary) -> StepByStep | None:
     shown = batches[: min(MOST_BATCHES, affordable)]
     rows = tuple(
         StepRow(
-            "Step " + _some([f"{step + 1:,}" for step in batch.steps]),
+            ("Step " if len(batch.steps) == 1 else "Steps ") + _some([f"{step + 1:,}" for step in batch.steps]),
             tuple(f"{rate:.3g}" for rate in batch.rates[:_MOST_RATES]),
             tuple(png_uri(tiles[row]) for row in batch.rows),
         )

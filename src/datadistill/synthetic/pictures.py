@@ -63,10 +63,10 @@ def repeated(pixels: Images, kind: Repetition) -> Image.Image:
 
 
 def step_label(steps: Sequence[int], rates: Sequence[float]) -> str:
-    """Return when a batch is used, counted from 1, and with which step sizes: ``step 1, 11: 0.021, 0.019``."""
+    """Return when a batch is used, counted from 1, and with which step sizes: ``steps 1, 11: 0.021, 0.019``."""
     times = ", ".join(f"{step + 1:,}" for step in steps[:_MOST_STEPS]) + (", …" if len(steps) > _MOST_STEPS else "")
     sizes = ", ".join(f"{rate:.3g}" for rate in rates[:_MOST_STEPS]) + (", …" if len(rates) > _MOST_STEPS else "")
-    return f"step {times}" + (f": {sizes}" if sizes else "")
+    return f"step{'s' if len(steps) > 1 else ''} {times}" + (f": {sizes}" if sizes else "")
 
 
 def step_rows(batches: Sequence[Images], labels: Sequence[str]) -> Image.Image:
