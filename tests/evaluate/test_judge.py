@@ -13,7 +13,7 @@ from datadistill.core.randomness import Randomness
 from datadistill.data import fit_preprocess
 from datadistill.evaluate import run as judging
 from datadistill.evaluate.baselines import random_real
-from datadistill.evaluate.protocol import AsDistilled, Protocol
+from datadistill.evaluate.protocol import Protocol, named
 from datadistill.evaluate.run import Subject, count_trials, judge, run_trial, step_size, synthetic_examples
 from datadistill.evaluate.starts import fixed_starts, start_kind
 from datadistill.networks import build_network
@@ -223,7 +223,8 @@ class TestRandomReal:
 def test_step_size(protocol_lr, learned, expected):
     images, targets = torch.zeros(3, *tiny.SHAPE), torch.eye(3)
     synthetic = SyntheticSet(images, targets, None if learned is None else torch.tensor(learned))
-    assert step_size(Protocol(lr=protocol_lr, fallback_lr=0.07), synthetic) == pytest.approx(expected)
+    protocol = Protocol(fallback_lr=0.07) if protocol_lr is None else Protocol(lr=protocol_lr)
+    assert step_size(protocol, synthetic) == pytest.approx(expected)
 
 
 def test_of_a_step_size_per_step_ordinary_epochs_have_the_mean():
@@ -244,11 +245,11 @@ class TestInOrder:
     @pytest.mark.parametrize(
         ("protocol", "rates", "expected"),
         [
-            (AsDistilled(), (0.3, 0.1, 0.2, 0.05), (0.3, 0.1, 0.2, 0.05)),
-            (AsDistilled(), (0.3,), (0.3,) * 4),
-            (AsDistilled(fallback_lr=0.7), None, (0.7,) * 4),
-            (AsDistilled(lr=0.5), (0.3, 0.1, 0.2, 0.05), (0.5,) * 4),
-            (AsDistilled(optimiser="adam"), (0.3, 0.1, 0.2, 0.05), (1e-3,) * 4),
+            (Protocol(ordered=True), (0.3, 0.1, 0.2, 0.05), (0.3, 0.1, 0.2, 0.05)),
+            (Protocol(ordered=True), (0.3,), (0.3,) * 4),
+            (Protocol(ordered=True, fallback_lr=0.7), None, (0.7,) * 4),
+            (Protocol(ordered=True, lr=0.5), (0.3, 0.1, 0.2, 0.05), (0.5,) * 4),
+            (Protocol(ordered=True, optimiser="adam"), (0.3, 0.1, 0.2, 0.05), (1e-3,) * 4),
         ],
     )
     def test_the_step_sizes_are_those_of_the_set_unless_the_protocol_has_one(self, protocol, rates, expected):
@@ -260,11 +261,11 @@ class TestInOrder:
     def test_a_set_without_an_order_is_one_line(self):
         synthetic = SyntheticSet(torch.zeros(3, *tiny.SHAPE), torch.eye(3))
         with pytest.raises(UsageError, match=r"no order of its own, .* judge it under protocol 'default'"):
-            synthetic_examples(synthetic, protocol=AsDistilled())
+            synthetic_examples(synthetic, protocol=Protocol(ordered=True))
 
     def test_networks_take_its_steps_and_nothing_else(self, network, test_set):
-        subject = Subject("synthetic", "", (synthetic_examples(ordered_set(), protocol=AsDistilled()),), 0.1)
-        fake, protocol = Fake(), AsDistilled(networks=2, epochs=2)
+        subject = Subject("synthetic", "", (synthetic_examples(ordered_set(), protocol=Protocol(ordered=True)),), 0.1)
+        fake, protocol = Fake(), named("as-distilled", Protocol(networks=2, ordered_repeats=2))
         options = {"network": network, "augment": "none", "test": test_set, "rng": Randomness(0)}
         judge([subject], protocol, executor=fake, **options)
         (result,) = judge([subject], protocol, **options)
@@ -291,12 +292,12 @@ class TestStarts:
     )
 
     def test_follow_the_card_where_the_order_does(self):
-        assert start_kind(AsDistilled(), self.CARD) == "fixed"
-        assert start_kind(AsDistilled(start="random"), self.CARD) == "random"
+        assert start_kind(Protocol(ordered=True), self.CARD) == "fixed"
+        assert start_kind(Protocol(ordered=True, start="random"), self.CARD) == "random"
         assert start_kind(Protocol(), self.CARD) == "random"
-        assert start_kind(AsDistilled(), replace(self.CARD, hyper_parameters={})) == "random"
+        assert start_kind(Protocol(ordered=True), replace(self.CARD, hyper_parameters={})) == "random"
         taught = replace(self.CARD, hyper_parameters={"initial_weights": "teachers"})
-        assert start_kind(AsDistilled(), taught) == "teachers"
+        assert start_kind(Protocol(ordered=True), taught) == "teachers"
 
     def test_fixed_networks_are_those_the_set_was_distilled_for(self, network, run):
         starts = fixed_starts(network, self.CARD, torch.device("cpu"))

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from datadistill.evaluate.attack import Attack, Poisoning
-from datadistill.evaluate.protocol import PROTOCOLS, Evaluation, Result
+from datadistill.evaluate.protocol import Evaluation, Protocol, Result, named
 from datadistill.report.accuracy import attack_table, chart, key_numbers
 from datadistill.report.collect import collect
 from datadistill.report.page import render
@@ -44,7 +44,7 @@ def poisoned():
 
     return Evaluation(
         name="as-distilled",
-        protocol=PROTOCOLS["as-distilled"],
+        protocol=named("as-distilled", Protocol()),
         dataset="digits",
         network="lenet",
         split="test, 360 images",

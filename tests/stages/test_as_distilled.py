@@ -10,7 +10,7 @@ import torch
 
 import datadistill as dd
 from datadistill.core.errors import UsageError
-from datadistill.evaluate.protocol import AsDistilled, Evaluation
+from datadistill.evaluate.protocol import Evaluation, Protocol, named
 from datadistill.evaluate.run import real_examples
 from datadistill.networks.known import known_weights
 from datadistill.runtime.records import load_record
@@ -25,7 +25,7 @@ from reference.training import as_module, in_order
 from system.tiny_run import copy_of_finished
 
 NAME = "as-distilled"
-EVERYTHING = AsDistilled(
+EVERYTHING = Protocol(
     networks=2,
     random_draws=2,
     candidates=3,
@@ -33,7 +33,7 @@ EVERYTHING = AsDistilled(
     baseline_lrs=(0.05,),
     baselines=("untrained", "random", "optimised", "average", "kmeans", "knn", "knn-random"),
 )
-SMALL = AsDistilled(networks=2, baselines=("untrained", "random"), random_draws=1)
+SMALL = Protocol(networks=2, baselines=("untrained", "random"), random_draws=1)
 
 
 def ordered(tmp_path: Path, **hyper_parameters: object) -> RunDir:
@@ -48,9 +48,9 @@ def ordered(tmp_path: Path, **hyper_parameters: object) -> RunDir:
     return run
 
 
-def judged(run: RunDir, protocol: AsDistilled = SMALL, **config: Any) -> Evaluation:
+def judged(run: RunDir, protocol: Protocol = SMALL, **config: Any) -> Evaluation:
     session = open_run(run.root)
-    session.config = replace(session.config, protocols=(NAME,), as_distilled=protocol, **config)
+    session.config = replace(session.config, protocols=(NAME,), evaluate=protocol, **config)
     (record,) = run_evaluate(session)
     assert load_record(Evaluation, run.evaluation(NAME)).results == record.results
     return record
@@ -75,6 +75,7 @@ def test_every_baseline_is_judged_and_an_interrupt_repeats_nothing(
     assert len(written) == 2 + EVERYTHING.baseline_trainings(1)
     results = record.results
     assert list(results) == ["synthetic", *EVERYTHING.baselines, "full"]
+    assert record.protocol == named(NAME, EVERYTHING)
     assert [len(results[name].accuracies) for name in EVERYTHING.baselines] == [1, 2, 2, 1, 1, 1, 2]
     assert all(results[name].images == 10 for name in EVERYTHING.baselines if name != "untrained")
     assert results["synthetic"].description.endswith("4 steps in its order")
@@ -107,7 +108,7 @@ def test_an_attack_on_teachers_is_measured_on_others_before_and_after(tmp_path: 
     training = replace(session.config.teachers.training, epochs=2)
     teachers, store = replace(session.config.teachers, training=training), tmp_path / "experts"
     session.change_plan(store=str(store))
-    record = judged(run, replace(SMALL, epochs=2), teachers=teachers)
+    record = judged(run, replace(SMALL, ordered_repeats=2), teachers=teachers)
     assert record.attack is not None
     assert record.attack.names == ("3", "5")
     assert record.start == "trained on digits beforehand, kept from it"

@@ -1,99 +1,21 @@
 """The schema of a run: frozen dataclasses that compose those of the components."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from datadistill.augment import build_augment
+from datadistill.config.experts import ExpertsConfig
 from datadistill.config.full import FullConfig, TeachersConfig
 from datadistill.core.errors import ConfigError, UsageError
-from datadistill.core.registry import find
 from datadistill.evaluate.pools import expand, parted
-from datadistill.evaluate.protocol import PROTOCOLS, AsDistilled, Protocol
-from datadistill.experts.imported import PREFIX
+from datadistill.evaluate.protocol import Protocol, named
 from datadistill.methods import METHODS
 from datadistill.methods.base import Need
 from datadistill.networks import canonical_name
 from datadistill.runtime.device import Precision
 from datadistill.synthetic.initial import Initial
 from datadistill.synthetic.texture import Texture
-from datadistill.training.schedules import GSAM, TrainingRecipe
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExpertsConfig:
-    """Experts: networks trained on the real set whose path is matched.
-
-    Attributes:
-        count: How many; more can be added later, none is trained twice.
-        epochs: Epochs each is trained; absent for as many as the method needs.
-        batch_size: Real images per step.
-        lr: SGD step size.
-        momentum: In [0, 1).
-        weight_decay: Coefficient of ½‖θ‖².
-        optimiser: ``sgd``, or ``gsam``: SGD on sharpness-aware gradients, at twice the time.
-        rho: ρ of ``gsam``; absent for 0.01.
-        gsam_alpha: α of ``gsam``; absent for 1.
-        schedule: ``constant``; ``step``: the step size drops tenfold after ``decay_at``; ``cosine``.
-        decay_at: Fraction of the epochs after which it drops.
-        reset_momentum: Whether the momentum is forgotten at that point.
-        augment: Augmentation; absent for the one of the run.
-        seed: Of the whole family; independent of the run's, so that runs share experts.
-        imported: Key of experts trained elsewhere, as ``datadistill import`` printed it; all else here but ``count`` is
-            then without effect.
-    """
-
-    count: int = 100
-    epochs: int | None = None
-    batch_size: int = 256
-    lr: float = 0.01
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    optimiser: Literal["sgd", "gsam"] = "sgd"
-    rho: float | None = None
-    gsam_alpha: float | None = None
-    schedule: Literal["constant", "step", "cosine"] = "constant"
-    decay_at: float = 0.5
-    reset_momentum: bool = False
-    augment: str | None = None
-    seed: int = 0
-    imported: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"count must be at least 1, got {self.count}")
-        if self.optimiser != "gsam" and (self.rho, self.gsam_alpha) != (None, None):
-            raise ValueError(f"rho and gsam_alpha are for optimiser 'gsam', and it is '{self.optimiser}'")
-        if self.imported is not None and not re.fullmatch(rf"{PREFIX}[0-9a-f]+", self.imported):
-            raise ValueError(
-                f"imported must be a key that `datadistill import` printed, {PREFIX}…, got '{self.imported}'"
-            )
-        self.training(1)
-
-    @property
-    def gsam(self) -> GSAM | None:
-        """What makes gradients sharpness-aware, where something does."""
-        given = {name: value for name, value in (("rho", self.rho), ("alpha", self.gsam_alpha)) if value is not None}
-        return GSAM(**given) if self.optimiser == "gsam" else None
-
-    def training(self, epochs: int) -> TrainingRecipe:
-        """Return how an expert is trained for so many epochs.
-
-        Raises:
-            ValueError: If a value is out of range.
-        """
-        return TrainingRecipe(
-            epochs=epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            gsam=self.gsam,
-            schedule=self.schedule,
-            decay_at=self.decay_at,
-            reset_momentum=self.reset_momentum,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +29,8 @@ class WatchConfig:
         probe_networks: How many.
         probe_epochs: For how long each.
         frame_every: A picture of the images is kept; absent for about 30 in all.
-        variant_every: The set is kept, as ``distill/variants/iteration_NNNNNN/``; a multiple of ``log_every``, 0 for
-            never.
+        variant_every: The set is kept, as ``distill/variants/iteration_NNNNNN/``, and the method's variants beside it
+            (``iteration_NNNNNN-averaged/``); a multiple of ``log_every``, 0 for never.
     """
 
     log_every: int = 10
@@ -225,8 +147,8 @@ class RunConfig:
         workers: Processes for experts, groups and evaluation; 1 stays in this one.
         cluster: Where workers are: absent for this machine; ``local`` for a Ray cluster of its own, or the address of
             one (extra ``ray``).
-        side_by_side: Networks evaluated at once in one process, with one arithmetic thread each; absent for one per
-            core, and for 1 with several workers or on a GPU.
+        side_by_side: Networks evaluated at once in one process, and experts trained, with one arithmetic thread each;
+            absent for one per core (experts: from four on), and for 1 with several workers or on a GPU.
         threads: Arithmetic threads per process; absent for the cores divided among the workers. Tiny networks
             are faster with one.
         store: Folder of the experts; absent for ``experts`` beside the run directory.
@@ -234,8 +156,7 @@ class RunConfig:
         terms: Additions to its objective; tables ``[terms.<name>]``.
         experts: How experts are trained.
         teachers: How teachers are trained, where the method or a term needs them.
-        evaluate: Fields of the ``default`` protocol, as this recipe wants them.
-        as_distilled: Fields of the protocol ``as-distilled``, as this recipe wants them.
+        evaluate: How networks are trained and tested, as this recipe wants it; named protocols change some of it.
         full: The full-set baseline.
         watch: What is looked at while distilling.
         engine: How gradients are computed.
@@ -265,7 +186,6 @@ class RunConfig:
     experts: ExpertsConfig = field(default_factory=ExpertsConfig)
     teachers: TeachersConfig = field(default_factory=TeachersConfig)
     evaluate: Protocol = field(default_factory=Protocol)
-    as_distilled: AsDistilled = field(default_factory=AsDistilled)
     full: FullConfig = field(default_factory=FullConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -295,8 +215,13 @@ class RunConfig:
             raise ValueError(f"texture.start is for initial = 'real', and it is '{self.initial}'")
         if self.texture is not None and self.terms:
             raise ValueError("texture: terms look at whole images, and a canvas is none")
+        if self.initial != "real" and getattr(self.method, "only_recognised", False):
+            raise ValueError(
+                f"initial is '{self.initial}', and method '{self.method_name}' starts from real images of its own "
+                f"choice; set method.{self.method_name}.only_recognised = false"
+            )
         needed, trained = self.method.expert_epochs_needed, self.experts.epochs
-        if trained is not None and trained < needed and self.experts.imported is None:
+        if trained is not None and trained < needed:
             raise ValueError(f"experts.epochs is {trained}, the method needs {needed} (latest start plus span)")
         if not self.protocols or len(set(self.protocols)) < len(self.protocols):
             raise ValueError("protocols must name at least one protocol, and none of them twice")
@@ -304,35 +229,32 @@ class RunConfig:
             object.__setattr__(self, "protocols", expand(self.protocols, self.network, self.evaluate.network))
         except UsageError as error:
             raise ConfigError(f"protocols: {error}") from error
-        for key, name in (("evaluate", "default"), ("as_distilled", "as-distilled")):
-            if self.protocol(name).peak:
-                raise ValueError(
-                    f"{key}.peak: '{name}' never chooses on the test set; add 'upstream-peak' to protocols"
-                )
+        if self.evaluate.peak:
+            raise ValueError("evaluate.peak: 'default' never chooses on the test set; add 'upstream-peak' to protocols")
+        if self.evaluate.ordered:
+            raise ValueError("evaluate.ordered: 'default' trains in shuffled epochs; add 'as-distilled' to protocols")
         for number, name in enumerate(self.protocols):
             _check(f"protocols[{number}]", self.protocol, name)
             if self.protocol(name).peak and not self.watch.variant_every:
                 raise ValueError(
                     f"watch.variant_every is 0, and protocol '{name}' chooses among the sets that it keeps"
                 )
+            if self.protocol(name).split == "validation" and not self.validation:
+                raise ValueError(f"validation is 0, and protocol '{name}' tests on images that are held out for it")
         self._check_networks()
         self._check_augmentations()
 
     def _check_networks(self) -> None:
         """Refuse unknown names, and pin the source of code of the user's own."""
-        for key, network in (
-            *(("network", self.network), ("evaluate.network", self.evaluate.network)),
-            ("as_distilled.network", self.as_distilled.network),
-        ):
+        for key, network in (("network", self.network), ("evaluate.network", self.evaluate.network)):
             _check(key, canonical_name, network)
         for network in self.teachers.networks:
             _check("teachers.networks", canonical_name, network)
         if ":" in self.network:
             object.__setattr__(self, "network", canonical_name(self.network))
-        for key in ("evaluate", "as_distilled"):
-            protocol: Protocol = getattr(self, key)
-            if ":" in (protocol.network or ""):
-                object.__setattr__(self, key, replace(protocol, network=canonical_name(protocol.network or "")))
+        if ":" in (self.evaluate.network or ""):
+            pinned = replace(self.evaluate, network=canonical_name(self.evaluate.network or ""))
+            object.__setattr__(self, "evaluate", pinned)
 
     def _check_augmentations(self) -> None:
         _check("augment", build_augment, self.augment)
@@ -341,7 +263,7 @@ class RunConfig:
                 f"augment: '{self.augment}' mixes targets, which a student that is differentiated does not; "
                 "mixing is for experts.augment, full.augment and evaluate.augment"
             )
-        for key in ("experts", "teachers", "full", "evaluate", "as_distilled"):
+        for key in ("experts", "teachers", "full", "evaluate"):
             _check(f"{key}.augment", build_augment, getattr(self, key).augment)
 
     @property
@@ -356,8 +278,7 @@ class RunConfig:
             UnknownNameError: If there is none of that name.
         """
         base, network = parted(name)
-        own = {"default": self.evaluate, "as-distilled": self.as_distilled}
-        protocol = find({**PROTOCOLS, **own}, base, "protocol")
+        protocol = named(base, self.evaluate)
         return protocol if network is None else replace(protocol, network=network)
 
     def evaluation_networks(self, protocols: Sequence[str]) -> tuple[str, ...]:
@@ -372,9 +293,22 @@ class RunConfig:
     def trainings(self, name: str) -> int:
         """Return how many networks a protocol trains on the distilled sets and on random real images."""
         protocol = self.protocol(name)
-        selected = bool(self.validation and self.watch.probe_every)
-        others = len(self.watch.kept(self.iterations)) if protocol.peak else selected + len(self.method.variant_names)
-        return protocol.networks * (1 + others) + protocol.baseline_trainings(self.ipc)
+        kinds = 1 + len(self.method.variant_names)
+        if protocol.peak:
+            sets = kinds * (1 + len(self.watch.kept(self.iterations)))
+        else:
+            sets = kinds + bool(self.validation and self.watch.probe_every)
+        return protocol.networks * sets + protocol.baseline_trainings(self.ipc)
+
+    @property
+    def probes(self) -> int:
+        """Networks that all probes on validation images train."""
+        watch = self.watch
+        return (
+            watch.probe_networks * (self.iterations // watch.probe_every)
+            if watch.probe_every and self.validation
+            else 0
+        )
 
     @property
     def needs(self) -> frozenset[Need]:

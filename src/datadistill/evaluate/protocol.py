@@ -1,8 +1,8 @@
 """Protocols: how a network is trained on a small set before it is tested. All differences have names."""
 
 import math
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
 from scipy import stats
 
@@ -50,20 +50,22 @@ class Protocol:
         epochs: Passes over the set.
         batch_size: Images per step; smaller sets are one batch.
         ordered: Whether networks are trained through the set's own order of rows, with its step size for each step,
-            instead of in shuffled epochs; ``epochs`` are then repetitions of all its steps, and ``batch_size`` and
-            ``schedule`` have no effect.
+            instead of in shuffled epochs; ``epochs`` are then repetitions of all its steps, and ``batch_size`` has no
+            effect. For ``as-distilled``.
+        ordered_networks: Networks under ``as-distilled``, whose few steps are cheap; absent for ``networks``.
+        ordered_repeats: Epochs under ``as-distilled``: how often networks go through the steps of the set.
         start: How networks start: ``random``; ``fixed``: the networks a set was distilled for, all of them;
             ``teachers``: ones trained on real data like those it was distilled for, but others; ``known-teachers``:
             these very ones. Absent: as the set was distilled for where ``ordered``, else ``random``.
         optimiser: ``sgd`` or ``adam``.
         lr: Step size; absent means the learned one, the mean of several, or ``fallback_lr`` where none was learned.
             Those that are learned are SGD's: Adam has 0.001 instead.
-        fallback_lr: Used for sets without a learned step size.
+        fallback_lr: Used for sets without a learned step size, where ``lr`` is absent.
         momentum: Of SGD, in [0, 1); β₁ of Adam.
         weight_decay: Coefficient of ½‖θ‖².
         schedule: ``step``: the step size drops tenfold after ``decay_at``; ``constant``; ``cosine``.
-        decay_at: Fraction of the epochs after which it drops.
-        reset_momentum: Whether the momentum is forgotten at that point.
+        decay_at: Fraction of the epochs after which it drops; with ``step`` only.
+        reset_momentum: Whether the momentum is forgotten at that point; with ``step`` only.
         extra_epoch: Whether one epoch more is run, as loops that count from 0 to E inclusive do.
         augment: Augmentation of the training images; absent means the one the set was distilled with.
         split: Which real images the networks are tested on.
@@ -84,6 +86,8 @@ class Protocol:
     epochs: int = 1000
     batch_size: int = 256
     ordered: bool = False
+    ordered_networks: int | None = None
+    ordered_repeats: int = 1
     start: Literal["random", "fixed", "teachers", "known-teachers"] | None = None
     optimiser: Literal["sgd", "adam"] = "sgd"
     lr: float | None = None
@@ -110,25 +114,31 @@ class Protocol:
             find(BASELINES, baseline, "baseline")
         if len(set(self.baselines)) < len(self.baselines):
             raise ValueError("baselines must name none of them twice")
-        if min(self.choosing_networks, self.neighbours) < 1 or self.candidates < self.random_draws:
+        least = min(self.choosing_networks, self.neighbours, self.ordered_repeats)
+        if least < 1 or (self.ordered_networks is not None and self.ordered_networks < 1):
             raise ValueError(
-                "choosing_networks and neighbours must be at least 1, candidates at least random_draws, got "
-                f"{self.choosing_networks}, {self.neighbours}, {self.candidates}"
+                "choosing_networks, neighbours, ordered_networks and ordered_repeats must be at least 1, got "
+                f"{self.choosing_networks}, {self.neighbours}, {self.ordered_networks} and {self.ordered_repeats}"
             )
+        if "optimised" in self.baselines and self.candidates < self.random_draws:
+            raise ValueError(f"candidates must be at least random_draws, got {self.candidates}, {self.random_draws}")
         if not self.norm > 0:
             raise ValueError(f"norm must be positive, got {self.norm}")
         if self.networks < 1 or self.epochs < 1 or self.batch_size < 1 or self.random_draws < 0:
             raise ValueError("networks, epochs and batch_size must be at least 1, random_draws at least 0")
         if self.peak and self.split != "test":
             raise ValueError(f"peak chooses on the test set, and split is '{self.split}'")
+        if self.lr is not None and self.fallback_lr != 0.01:
+            raise ValueError(f"fallback_lr is for sets without a learned step size, and lr is {self.lr} for all")
         for lr in (self.fallback_lr, self.lr, *self.baseline_lrs):
             if lr is not None:
                 self.training(lr)  # refuses what is out of range now, not after hours of distillation
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """The baselines there will be: without draws, only those that need none."""
-        return tuple(name for name in self.baselines if self.random_draws or not BASELINES[name].drawn)
+        """The baselines there will be: without draws, only those that need none; in order, the networks untrained."""
+        named = dict.fromkeys((*(("untrained",) if self.ordered else ()), *self.baselines))
+        return tuple(name for name in named if self.random_draws or not BASELINES[name].drawn)
 
     def baseline_trainings(self, ipc: int) -> int:
         """Return how many networks are trained for all baselines with ``ipc`` images per class, for choices as well."""
@@ -157,30 +167,52 @@ class Protocol:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class AsDistilled(Protocol):
-    """:class:`Protocol` as Dataset Distillation tests: the learned steps once, in their order, by plain SGD."""
-
-    epochs: int = 1
-    ordered: bool = True
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    schedule: Literal["constant", "step", "cosine"] = "constant"
-    baselines: tuple[str, ...] = ("untrained", "random", "average", "kmeans")
-
-
 def _choices(protocol: Protocol) -> int:
     """Return how many networks choose a step size on one draw of a baseline."""
     return (1 + len(protocol.baseline_lrs)) * protocol.choosing_networks if protocol.baseline_lrs else 0
 
 
-PROTOCOLS: dict[str, Protocol] = {
-    "default": Protocol(),
-    "upstream": Protocol(reset_momentum=True, extra_epoch=True, augment="dsa"),
-    "as-distilled": AsDistilled(),
-    "upstream-peak": Protocol(reset_momentum=True, extra_epoch=True, augment="dsa", peak=True, random_draws=0),
+_UPSTREAM: dict[str, Any] = {
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "schedule": "step",
+    "decay_at": 0.5,
+    "reset_momentum": True,
+    "extra_epoch": True,
+    "augment": "dsa",
 }
-"""Named protocols; a recipe may change single fields."""
+"""What the published codes have fixed; epochs, batch size, networks and step size are options there."""
+
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "upstream": _UPSTREAM,
+    "as-distilled": {
+        "ordered": True,
+        "optimiser": "sgd",
+        "lr": None,
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "schedule": "constant",
+        "decay_at": 0.5,
+        "reset_momentum": False,
+        "extra_epoch": False,
+        "augment": None,
+    },
+    "upstream-peak": {**_UPSTREAM, "split": "test", "peak": True, "random_draws": 0},
+}
+"""Named protocols: the fields of a recipe's ``[evaluate]`` that each replaces."""
+
+
+def named(name: str, base: Protocol) -> Protocol:
+    """Return the protocol called ``name``: ``base`` with what that name changes.
+
+    Raises:
+        UnknownNameError: If there is none of that name.
+    """
+    protocol = replace(base, **find(PROTOCOLS, name, "protocol"))
+    if name == "as-distilled":
+        return replace(protocol, networks=base.ordered_networks or base.networks, epochs=base.ordered_repeats)
+    return protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,9 +316,10 @@ class Evaluation:
         attack: What the set was distilled to do to networks; absent for an honest one.
         results: By subject.
         candidates: Under a protocol with ``peak``: iteration and mean accuracy of every set the best was chosen from.
+        variant_candidates: The same of other sets that were kept of these iterations, by name: ``averaged``.
     """
 
-    schema_version: ClassVar[int] = 3  # 1 had no candidates and no peak, 2 no orders, starts and other baselines
+    schema_version: ClassVar[int] = 4  # 1 had no candidates, 2 no variants among them, 3 no orders and other baselines
     name: str
     protocol: Protocol
     dataset: str
@@ -296,3 +329,4 @@ class Evaluation:
     attack: Attack | None = None
     results: dict[str, Result] = field(default_factory=dict)
     candidates: tuple[tuple[int, float], ...] = ()
+    variant_candidates: dict[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)

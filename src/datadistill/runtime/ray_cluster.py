@@ -1,6 +1,9 @@
 """Run independent tasks on a Ray cluster: one of its own on this machine, or one that is there already."""
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -76,6 +79,41 @@ class RayCluster:
                 ray.shutdown()
 
 
+@contextmanager
+def crew_on_ray(
+    cluster: RayCluster, held: Any
+) -> Iterator[Callable[[Callable[[Any, Any], Any], Sequence[Any]], list[Any]]]:
+    """Yield what does tasks on ``held`` in actors that stay; see :func:`~datadistill.runtime.crew.crew`.
+
+    An actor that dies is started again, and its tasks are repeated.
+    """
+    ray, mine = _connect(cluster)
+    try:
+        options = {"num_cpus": cluster.threads, "num_gpus": cluster.gpus, "max_restarts": cluster.retries}
+        actor = ray.remote(max_task_retries=cluster.retries, scheduling_strategy="SPREAD", **options)(_Actor)
+        shared = ray.put(held)
+        actors = [actor.remote(cluster.threads, cluster.precision, shared) for _ in range(cluster.workers)]
+
+        def on_ray(task: Callable[[Any, Any], Any], arguments: Sequence[Any]) -> list[Any]:
+            sent = [actors[i % len(actors)].do.remote(task, argument) for i, argument in enumerate(arguments)]
+            return [_result(ray, reference) for reference in sent]
+
+        yield on_ray
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+class _Actor:
+    def __init__(self, threads: int, precision: Precision, held: Any) -> None:
+        keep_freed_memory()
+        set_up(threads, precision)
+        self.held = held
+
+    def do(self, task: Callable[[Any, Any], Any], argument: Any) -> Any:
+        return task(self.held, argument)
+
+
 def _connect(cluster: RayCluster) -> tuple[Any, bool]:
     """Return Ray, connected, and whether this call has connected it."""
     try:
@@ -84,12 +122,14 @@ def _connect(cluster: RayCluster) -> tuple[Any, bool]:
         raise UsageError('cluster: Ray is not installed; pip install "datadistill[ray]"') from error
     if ray.is_initialized():
         return ray, False
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
+    paths = os.pathsep.join(path for path in sys.path if path)  # so that workers find what was found here
+    environment = {"env_vars": {"PYTHONPATH": paths}}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "runtime_env": environment}
     try:
         if cluster.address == LOCAL:
-            ray.init(address="local", num_cpus=cluster.workers * cluster.threads, **options)
+            cpus = cluster.workers * cluster.threads
+            ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
         else:
-            options.pop("include_dashboard")
             ray.init(address=cluster.address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise RunError(f"cluster '{cluster.address}' cannot be reached: {str(error).splitlines()[0]}") from error
@@ -101,8 +141,13 @@ def _result(ray: Any, reference: Any) -> Any:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError) as error:
+    except _deaths(ray) as error:
         raise RunError(f"a worker died again and again ({type(error).__name__}); start again with --resume") from error
+
+
+def _deaths(ray: Any) -> tuple[type[Exception], ...]:
+    names = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "RayActorError")
+    return tuple(getattr(ray.exceptions, name) for name in names)
 
 
 _ready: list[tuple[int, Precision]] = []

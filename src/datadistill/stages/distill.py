@@ -1,6 +1,7 @@
 """Stage ``distill``: run the method, watch it, write the artifact."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,16 +16,18 @@ from datadistill.evaluate.attack import attack_of
 from datadistill.evaluate.run import real_examples
 from datadistill.methods import METHODS, Problem
 from datadistill.runtime.atomic import content_key
+from datadistill.runtime.crew import crew
 from datadistill.runtime.executor import InProcess
 from datadistill.runtime.metrics import append_rows, cut_back
 from datadistill.runtime.records import ExpertsUsed, TeachersUsed, load_record
 from datadistill.stages.experts import open_experts
 from datadistill.stages.groups import Group, group_config, run_groups
 from datadistill.stages.observers import Checkpoint, Frames, Log, Probe, Variants, read_checkpoint
-from datadistill.stages.planning import decide, evaluation_executor, training_compiled
+from datadistill.stages.planning import decide
 from datadistill.stages.session import Session
 from datadistill.stages.starts import settle_start
 from datadistill.stages.teachers import open_teachers, source_of
+from datadistill.stages.training_plan import evaluation_executor, training_compiled
 from datadistill.synthetic.artifact import Artifact, Card, SyntheticSet, save_artifact
 from datadistill.synthetic.initial import initial_set
 from datadistill.synthetic.pictures import tidy_columns
@@ -62,7 +65,7 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
         begun = checkpoint.written
         cut_back(run.metrics, begun)
         frames = _frames(session)
-        frames.draw(0, SyntheticSet(problem.initial_images, problem.initial_targets))
+        frames.draw(0, problem.initial_images)
 
         def end_here(progress: Progress) -> None:
             if progress.metrics and progress.iteration < config.iterations and stop():
@@ -74,14 +77,14 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
                 ending.state = "stopped"
             return ending.state == "stopped"
 
-        with session.reporter.bar("distill", config.iterations, begun) as bar:
+        with session.reporter.bar("distill", config.iterations, begun) as bar, ExitStack() as hands:
             observers: list[Observer] = [Log(run.metrics, bar), frames, *([probe] if probe else [])]
             observers += [_variants(session)] if config.watch.variant_every else []
             observers += [checkpoint, end_here]
             try:
                 end = distill(
                     config.method,
-                    problem,
+                    hands.enter_context(_shared(session, problem)),
                     iterations=config.iterations,
                     rng=_stream(session),
                     observers=observers,
@@ -93,7 +96,7 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
                 append_rows(run.metrics, error.rows)  # so that the curve shows what happened
                 raise
         if ending.state == "done":
-            frames.draw(config.iterations, end.export())
+            frames.draw(config.iterations, end.state.images)
         if not finished and end.iteration != _judged(session):
             for stage in ("evaluate", "report"):  # what was judged after an early stop is another set
                 run.update_stage(stage, state="pending", seconds=0.0)
@@ -105,6 +108,17 @@ def _distill_group(group: Group) -> None:
     session = group.open()
     if not session.run.is_done("distill"):
         run_distill(session)
+
+
+@contextmanager
+def _shared(session: Session, problem: Problem) -> Iterator[Problem]:
+    """Yield the problem, with workers where an iteration has several independent trainings."""
+    unrolled, workers = session.config.method.unrolled, session.plan.workers
+    if unrolled is None or min(unrolled.trainings, workers) < 2:
+        yield problem
+        return
+    with crew(session.executor, replace(problem, terms={})) as spread:
+        yield replace(problem, spread=spread)
 
 
 def _stream(session: Session) -> Randomness:
@@ -235,8 +249,8 @@ def make_probe(session: Session) -> Probe | None:
 
 
 def _variants(session: Session) -> Variants:
-    def save(iteration: int, synthetic: SyntheticSet) -> None:
-        save_artifact(session.run.kept(iteration), _artifact(session, synthetic, iteration))
+    def save(iteration: int, synthetic: SyntheticSet, variant: str) -> None:
+        save_artifact(session.run.kept(iteration, variant), _artifact(session, synthetic, iteration))
 
     return Variants(session.config.watch.variant_every, save)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from datadistill.core.structure import unstructure
 from datadistill.evaluate.attack import Attack, attack_of
-from datadistill.evaluate.peak import best_of
+from datadistill.evaluate.peak import Candidate, best_of
 from datadistill.evaluate.pools import parted
 from datadistill.evaluate.protocol import Evaluation, Protocol, Result
 from datadistill.evaluate.run import Known, Subject, count_trials, judge, real_examples
@@ -20,16 +20,17 @@ from datadistill.networks import FlatNetwork
 from datadistill.runtime.atomic import content_key, read_json, write_json
 from datadistill.runtime.records import save_record
 from datadistill.stages.experts import full_task
-from datadistill.stages.planning import evaluation_executor, training_compiled
 from datadistill.stages.session import Session
 from datadistill.stages.starts import settle_start
 from datadistill.stages.subjects import (
+    VARIANTS,
     baseline_subjects,
     choosing_examples,
     distilled_sets,
     distilled_subjects,
     neighbour_results,
 )
+from datadistill.stages.training_plan import evaluation_executor, expert_executor, training_compiled
 from datadistill.synthetic.artifact import Artifact
 from datadistill.training.accuracy import accuracy
 from datadistill.training.fit import Examples
@@ -70,11 +71,12 @@ def _evaluate(session: Session, name: str, protocol: Protocol) -> Evaluation:
     found = {result.subject: result for result in contest.results(distilled)}
     if full is not None:
         found["full"] = full
-    candidates: dict[int, Result] = {}
+    candidates: dict[Candidate, Result] = {}
     if protocol.peak:
-        candidates = {artifact.card.iteration: found[subject] for subject, artifact in distilled.items()}
-        others = {subject: result for subject, result in found.items() if subject not in distilled}
-        found = {"synthetic": found["synthetic"], "peak": best_of(candidates), **others}
+        candidates = {(one.card.iteration, _kind(subject)): found[subject] for subject, one in distilled.items()}
+        others = {subject: result for subject, result in found.items() if subject not in distilled or _is_last(subject)}
+        found = {**others, "peak": best_of(candidates)}
+    tested_of = {kind: _means(candidates, kind) for kind in dict.fromkeys(kind for _, kind in candidates)}
     tested = session.data.test if protocol.split == "test" else session.data.validation
     return Evaluation(
         name=name,
@@ -85,8 +87,24 @@ def _evaluate(session: Session, name: str, protocol: Protocol) -> Evaluation:
         start=words,
         attack=attack,
         results=found,
-        candidates=tuple((iteration, result.mean) for iteration, result in candidates.items()),
+        candidates=tested_of.pop("synthetic", ()),
+        variant_candidates=tested_of,
     )
+
+
+def _is_last(subject: str) -> bool:
+    """Say whether a subject is a set of the last iteration and not one that was kept on the way."""
+    return _kind(subject) == subject
+
+
+def _kind(subject: str) -> str:
+    """Return which set of its iteration a subject is: ``synthetic``, or a variant."""
+    name = subject.rpartition("-")[2]
+    return name if name in VARIANTS else "synthetic"
+
+
+def _means(candidates: dict[Candidate, Result], kind: str) -> tuple[tuple[int, float], ...]:
+    return tuple((iteration, result.mean) for (iteration, its), result in candidates.items() if its == kind)
 
 
 @dataclass
@@ -171,7 +189,8 @@ def _full_result(session: Session, protocol: Protocol) -> Result | None:
     if not count or protocol.split != "test" or protocol.peak:
         return None
     task = full_task(session, protocol.network or session.config.network)
-    train_experts(task, count, session.reporter, session.executor, title="full set (epochs)")
+    executor = expert_executor(session, task, count)
+    train_experts(task, count, session.reporter, executor, title="full set (epochs)")
     begun = time.perf_counter()
     store = ExpertStore.open(task.folder, count, session.device)
     test = real_examples(session.data, session.preprocess, "test")

@@ -5,9 +5,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from datadistill.core.randomness import Randomness
 from datadistill.networks import FlatNetwork
@@ -27,6 +29,9 @@ _COMPILER = 132 * 2**20
 _VECTORS = 6
 """Weight vectors besides the kept ones: start, target, gradient, cotangent and what arithmetic on them needs."""
 
+_BESIDE_AN_OPERATION = 2
+"""Peak of a forward pass beside its largest operation: what the libraries need, and what waits for a later layer."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -37,12 +42,14 @@ class Estimate:
         vector: One weight vector.
         steps: Student steps.
         batch: Images per step.
+        looking: Forward pass of the images that the method looks at beside student steps.
     """
 
     step: int
     vector: int
     steps: int
     batch: int
+    looking: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +63,22 @@ class Settings:
     micro_batch: int | None = None
 
 
-def estimate(network: FlatNetwork, shape: tuple[int, int, int], classes: int, *, batch: int, steps: int) -> Estimate:
-    """Return what ``steps`` student steps on ``batch`` images are made of, from the graph of one image or two."""
+def estimate(
+    network: FlatNetwork, shape: tuple[int, int, int], classes: int, *, batch: int, steps: int, looked_at: int = 0
+) -> Estimate:
+    """Return what ``steps`` student steps on ``batch`` images are made of, from the graph of one image or two.
+
+    Args:
+        network: The student.
+        shape: Of an image.
+        classes: Number of classes.
+        batch: Images per step.
+        steps: Student steps.
+        looked_at: Images that the method looks at at once beside those steps, without a graph.
+    """
     one, two = (_graph_bytes(network, shape, classes, images) for images in (1, 2))
-    return Estimate(one + (two - one) * (batch - 1), network.parameter_count * _FLOAT, steps, batch)
+    looking = looked_at * _forward_bytes(network, shape) if looked_at else 0
+    return Estimate(one + (two - one) * (batch - 1), network.parameter_count * _FLOAT, steps, batch, looking)
 
 
 def peak(need: Estimate, settings: Settings) -> int:
@@ -72,7 +91,32 @@ def peak(need: Estimate, settings: Settings) -> int:
         every = min(settings.keep_every, need.steps)
         kept = 0 if settings.keep_on_host else math.ceil(need.steps / every) + (every if every > 1 else 0)
     compiler = _COMPILER if settings.compiled else 0
+    graph = max(graph, need.looking)  # one after the other
     return int(graph) + (kept + _VECTORS) * need.vector + compiler
+
+
+class _Largest(TorchDispatchMode):
+    """Finds the operation whose tensors are largest, arguments and results together."""
+
+    most = 0
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation and measure it."""
+        result = operation(*args, **(kwargs or {}))
+        tensors = (leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor))
+        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+        self.most = max(self.most, sum(storages.values()))
+        return result
+
+
+def _forward_bytes(network: FlatNetwork, shape: tuple[int, int, int]) -> int:
+    """Return the bytes that an image adds to the largest operation of a forward pass without a graph."""
+    params, found = network.initial(Randomness(0).stream("planning")), []
+    for images in (1, 2):
+        with torch.no_grad(), _Largest() as largest:  # type: ignore[no-untyped-call]
+            network(params, torch.zeros(images, *shape))
+        found.append(int(largest.most))
+    return _BESIDE_AN_OPERATION * (found[1] - found[0])
 
 
 def _graph_bytes(network: FlatNetwork, shape: tuple[int, int, int], classes: int, images: int) -> int:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from datadistill.stages.session import Session
 from datadistill.synthetic.artifact import Artifact, load_artifact
 from datadistill.training.fit import Examples
 
-_VARIANTS = ("averaged", "selected")
+VARIANTS = ("averaged", "selected")
 _WORDS = {
     "synthetic": "last (iteration {})",
     "averaged": "averaged over the iterations up to {}",
@@ -27,7 +28,7 @@ _CHOOSING_IMAGES = 2000
 
 
 def distilled_sets(session: Session, protocol: Protocol) -> dict[str, Artifact]:
-    """Return the last iterate by subject, with the kept variants before it, or the averaged and the selected one.
+    """Return the last iterate by subject, with all that was kept before it, or the averaged and the selected one.
 
     Raises:
         CorruptFileError: If one is missing or damaged.
@@ -35,12 +36,24 @@ def distilled_sets(session: Session, protocol: Protocol) -> dict[str, Artifact]:
     run = session.run
     last = load_artifact(run.synthetic)
     if protocol.peak:
-        folders = [run.kept(iteration) for iteration in session.config.watch.kept(last.card.iteration)]
-        return {**{folder.name: load_artifact(folder) for folder in folders}, "synthetic": last}
-    others = {name: load_artifact(run.variant(name)) for name in _VARIANTS if run.variant(name).exists()}
+        return _kept(session, last.card.iteration) | {"synthetic": last} | _there([run.variant("averaged")])
+    others = _there([run.variant(name) for name in VARIANTS])
     if "selected" in others and others["selected"].card.iteration == last.card.iteration:
         del others["selected"]
     return {"synthetic": last, **others}
+
+
+def _kept(session: Session, last: int) -> dict[str, Artifact]:
+    """Return the sets kept before the last iteration; runs of earlier versions have kept no averages."""
+    found: dict[str, Artifact] = {}
+    for iteration in session.config.watch.kept(last):
+        folder = session.run.kept(iteration)
+        found |= {folder.name: load_artifact(folder)} | _there([session.run.kept(iteration, "averaged")])
+    return found
+
+
+def _there(folders: list[Path]) -> dict[str, Artifact]:
+    return {folder.name: load_artifact(folder) for folder in folders if folder.exists()}
 
 
 def distilled_subjects(session: Session, protocol: Protocol, distilled: dict[str, Artifact]) -> list[Subject]:
