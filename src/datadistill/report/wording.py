@@ -15,7 +15,15 @@ _SUBJECTS = {
     "synthetic": "Synthetic, last iterate",
     "averaged": "Synthetic, averaged",
     "selected": "Synthetic, selected",
+    "untrained": "Before the first step",
     "random": "Random real images",
+    "optimised": "Random real images, the best",
+    "average": "Average of each class",
+    "kmeans": "k-means centres",
+    "knn": "Nearest distilled image",
+    "knn-random": "Nearest random real image",
+    "knn-average": "Nearest average of a class",
+    "knn-kmeans": "Nearest k-means centre",
     "full": "Full training set",
     "peak": "Synthetic, best on the test set",
 }
@@ -113,6 +121,13 @@ def sentence(summary: RunSummary) -> str:
     if evaluation is None or main is None:
         return _unfinished(summary)
     name = network(evaluation.network)
+    if evaluation.attack is not None and main.poisoning is not None:
+        attacked, target = evaluation.attack.names
+        _, success, right = main.poisoning.means()
+        return (
+            f"{plural(main.images, 'synthetic image')} after which {_article(name)} {name} takes {percent(success)} of "
+            f"'{attacked}' for '{target}' on {evaluation.dataset}; of the other classes {percent(right)} are right."
+        )
     text = (
         f"{plural(main.images, 'synthetic image')} on which {_article(name)} {name} reaches "
         f"{percent(main.mean)} on {evaluation.dataset}"
