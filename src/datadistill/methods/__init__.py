@@ -9,6 +9,7 @@ from typing import Any
 from datadistill.methods.att import ATT
 from datadistill.methods.base import Method, Metrics, Problem, Unrolled, step
 from datadistill.methods.datm import DATM
+from datadistill.methods.dc import DC
 from datadistill.methods.mtt import MTT
 
 
@@ -68,6 +69,17 @@ METHODS: dict[str, MethodEntry] = {
   year      = {2024}
 }""",
     ),
+    "dc": MethodEntry(
+        DC,
+        "match the gradients of real and of synthetic images, class by class",
+        "Zhao et al.: Dataset Condensation with Gradient Matching, ICLR 2021",
+        """@inproceedings{zhao2021dataset,
+  title     = {Dataset Condensation with Gradient Matching},
+  author    = {Zhao, Bo and Mopuri, Konda Reddy and Bilen, Hakan},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2021}
+}""",
+    ),
     "mtt": MethodEntry(
         MTT,
         "match the path of networks trained on real data",
@@ -84,6 +96,16 @@ METHODS: dict[str, MethodEntry] = {
 """Every method by name."""
 
 VARIANTS: dict[str, VariantEntry] = {
+    "dsa": VariantEntry(
+        "dc, with augment = dsa and initial = real",
+        "Zhao & Bilen: Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021",
+        """@inproceedings{zhao2021differentiable,
+  title     = {Dataset Condensation with Differentiable {S}iamese Augmentation},
+  author    = {Zhao, Bo and Bilen, Hakan},
+  booktitle = {International Conference on Machine Learning},
+  year      = {2021}
+}""",
+    ),
     "ftd": VariantEntry(
         "mtt, with experts.optimiser = gsam and an average_decay",
         "Du et al.: Minimizing the Accumulated Trajectory Error to Improve Dataset Distillation, CVPR 2023",
@@ -113,6 +135,7 @@ PUBLISHED: dict[str, MethodEntry | VariantEntry] = {**METHODS, **VARIANTS}
 __all__ = [
     "ATT",
     "DATM",
+    "DC",
     "METHODS",
     "MTT",
     "PUBLISHED",
