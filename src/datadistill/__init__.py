@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datadistill.methods import ATT as ATT
     from datadistill.methods import DATM as DATM
     from datadistill.methods import DC as DC
+    from datadistill.methods import DM as DM
     from datadistill.methods import METHODS as METHODS
     from datadistill.methods import MTT as MTT
     from datadistill.networks import build_network as build_network
@@ -40,6 +41,7 @@ _HOMES = {
     "ATT": "methods",
     "DATM": "methods",
     "DC": "methods",
+    "DM": "methods",
     "MTT": "methods",
     "Outcome": "pipeline",
     "Protocol": "evaluate.protocol",

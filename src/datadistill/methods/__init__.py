@@ -10,6 +10,7 @@ from datadistill.methods.att import ATT
 from datadistill.methods.base import Method, Metrics, Problem, Unrolled, step
 from datadistill.methods.datm import DATM
 from datadistill.methods.dc import DC
+from datadistill.methods.dm import DM
 from datadistill.methods.mtt import MTT
 
 
@@ -80,6 +81,17 @@ METHODS: dict[str, MethodEntry] = {
   year      = {2021}
 }""",
     ),
+    "dm": MethodEntry(
+        DM,
+        "match the mean features of real and of synthetic images in random networks",
+        "Zhao & Bilen: Dataset Condensation with Distribution Matching, WACV 2023",
+        """@inproceedings{zhao2023distribution,
+  title     = {Dataset Condensation with Distribution Matching},
+  author    = {Zhao, Bo and Bilen, Hakan},
+  booktitle = {Proceedings of the IEEE/CVF Winter Conference on Applications of Computer Vision},
+  year      = {2023}
+}""",
+    ),
     "mtt": MethodEntry(
         MTT,
         "match the path of networks trained on real data",
@@ -136,6 +148,7 @@ __all__ = [
     "ATT",
     "DATM",
     "DC",
+    "DM",
     "METHODS",
     "MTT",
     "PUBLISHED",
