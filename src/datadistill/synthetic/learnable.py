@@ -1,7 +1,7 @@
 """The synthetic set while it is being learned: images, targets, step size, and how each is updated."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -102,9 +102,9 @@ class LearnableSet:
     def freeze(self) -> SyntheticSet:
         """Return a detached copy as a synthetic set."""
         shown = {name: value for name, value in self.values.items() if name != self.label_tensor}
-        return SyntheticSet(
-            **{name: value.detach().clone() for name, value in {**shown, "targets": self.targets}.items()}
-        )
+        shown["targets"] = self.targets
+        copies: dict[str, Any] = {name: value.detach().clone() for name, value in shown.items()}
+        return SyntheticSet(**copies)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return values, momenta and second moments by name, and the number of updates where a rule asks for it."""
