@@ -12,6 +12,7 @@ from datadistill.methods.datm import DATM
 from datadistill.methods.dc import DC
 from datadistill.methods.dm import DM
 from datadistill.methods.mtt import MTT
+from datadistill.methods.terms import TERMS, TermEntry
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ VARIANTS: dict[str, VariantEntry] = {
 }
 """Published methods that need no class of their own, by name."""
 
-PUBLISHED: dict[str, MethodEntry | VariantEntry] = {**METHODS, **VARIANTS}
+PUBLISHED: dict[str, MethodEntry | VariantEntry | TermEntry] = {**METHODS, **VARIANTS, **TERMS}
 """Whatever has a paper, by name."""
 
 __all__ = [
