@@ -31,6 +31,7 @@ class Protocol:
         random_draws: Independent draws of random real images for the baseline.
         peak: Whether every kept variant is judged on the tested images and the best of them reported: selection on
             the test set, as most published numbers are.
+        save_networks: Whether the networks trained on distilled sets are kept beside the record.
     """
 
     networks: int = 5
@@ -49,6 +50,7 @@ class Protocol:
     split: Literal["test", "validation"] = "test"
     random_draws: int = 5
     peak: bool = False
+    save_networks: bool = False
 
     def __post_init__(self) -> None:
         if self.networks < 1 or self.epochs < 1 or self.batch_size < 1 or self.random_draws < 0:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from datadistill.core.randomness import Randomness
 from datadistill.data import Preprocess, RealData
 from datadistill.evaluate.protocol import Protocol, Result
 from datadistill.networks import FlatNetwork
+from datadistill.runtime.atomic import write_tensors
 from datadistill.runtime.executor import Executor, InProcess, check_cancelled
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.synthetic.texture import Texture
@@ -33,12 +35,14 @@ class Subject:
         description: In words.
         draws: The sets: one, or several draws.
         lr: Step size the networks are trained with.
+        keep: Folder in which they are kept, as ``<draw>_<number>.safetensors``; absent for none.
     """
 
     name: str
     description: str
     draws: tuple[Examples, ...]
     lr: float
+    keep: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Trial:
     augment: str
     rng: Randomness
     compiled: bool = False
+    keep: Path | None = None
 
 
 def run_trial(trial: Trial) -> tuple[float, float]:
@@ -65,6 +70,9 @@ def run_trial(trial: Trial) -> tuple[float, float]:
         check_cancelled()
         state = fitted
     score = accuracy(network, state.params, state.statistics, trial.test, compiled=trial.compiled)
+    if trial.keep is not None:
+        trained = {"params": state.params, "statistics": state.statistics}
+        write_tensors(trial.keep, trained, {"network": network.name, "accuracy": repr(score)})
     return score, time.perf_counter() - begun
 
 
@@ -132,7 +140,7 @@ def judge(
     trials = {
         key: replace(trial, compiled=compiled)
         for key, trial in _trials(subjects, protocol, network, augment, test, rng)
-        if key not in scores
+        if key not in scores or (trial.keep is not None and not trial.keep.exists())
     }
     keys = list(trials)
     for position, (score, seconds) in (executor or InProcess()).run(run_trial, [trials[key] for key in keys]):
@@ -159,7 +167,8 @@ def _trials(
         for draw, train in enumerate(subject.draws):
             for j in range(protocol.networks):
                 chosen = augment if protocol.augment is None else protocol.augment
-                trial = Trial(network, train, test, training, chosen, rng.child("network", j))
+                keep = subject.keep / f"{draw}_{j}.safetensors" if subject.keep is not None else None
+                trial = Trial(network, train, test, training, chosen, rng.child("network", j), keep=keep)
                 yield _key(subject, draw, j), trial
 
 

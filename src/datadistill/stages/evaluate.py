@@ -88,7 +88,7 @@ def _judge(
     session: Session, name: str, protocol: Protocol, network: FlatNetwork, distilled: dict[str, Artifact]
 ) -> list[Result]:
     """Return the result of every set; an interrupted evaluation goes on from the trainings it has finished."""
-    subjects = _subjects(session, protocol, distilled)
+    subjects = _subjects(session, name, protocol, distilled)
     path = _partial_path(session, name)
     sets = [content_key([subject.name, subject.description, subject.lr]) for subject in subjects]
     sets += [artifact.card.checksum for artifact in distilled.values()]
@@ -135,15 +135,14 @@ def _distilled(session: Session, protocol: Protocol) -> dict[str, Artifact]:
     return {"synthetic": last, **others}
 
 
-def _subjects(session: Session, protocol: Protocol, distilled: dict[str, Artifact]) -> list[Subject]:
+def _subjects(session: Session, name: str, protocol: Protocol, distilled: dict[str, Artifact]) -> list[Subject]:
     """Return the distilled sets and random real images."""
-    subjects = []
-    for name, artifact in distilled.items():
+    subjects, folder = [], session.run.networks(name) if protocol.save_networks else None
+    for subject, artifact in distilled.items():
         synthetic = artifact.synthetic.to(session.device)
-        text = "distilled, " + _WORDS.get(name, "iteration {}").format(artifact.card.iteration)
-        subjects.append(
-            Subject(name, text, (synthetic_examples(synthetic, artifact.card.texture),), step_size(protocol, synthetic))
-        )
+        text = "distilled, " + _WORDS.get(subject, "iteration {}").format(artifact.card.iteration)
+        only, lr = synthetic_examples(synthetic, artifact.card.texture), step_size(protocol, synthetic)
+        subjects.append(Subject(subject, text, (only,), lr, folder and folder / subject))
     if protocol.random_draws:
         rng, ipc, draws = session.rng.child("evaluate"), session.config.ipc, protocol.random_draws
         lr = step_size(protocol, distilled["synthetic"].synthetic)
