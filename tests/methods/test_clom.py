@@ -11,6 +11,7 @@ from datadistill.core.randomness import Randomness
 from datadistill.data import fit_preprocess
 from datadistill.experts import Teacher, TeacherPool
 from datadistill.methods import METHODS, step
+from datadistill.methods.base import begin
 from datadistill.methods.clom import CCLoM, CLoM
 from datadistill.networks import build_network
 from reference import pretrained
@@ -156,7 +157,7 @@ def test_attaches_to_every_method(name, cls, store):
     given = replace(given, terms={"term": cls(alphas=(10.0,)).prepare(given, Randomness(0))})
     ends = []
     for each in (plain, given):
-        state = setting.method.init(each, Randomness(0).at(0))
+        state = begin(setting.method, each, Randomness(0))
         metrics = step(setting.method, each, state, Randomness(0).at(1))
         ends.append(state.images.clone())
     assert metrics["term"].isfinite()

@@ -8,6 +8,7 @@ import torch
 import tiny
 from datadistill.core.randomness import Randomness
 from datadistill.methods import DC, step
+from datadistill.methods.base import begin
 from datadistill.methods.dc import loops
 from datadistill.training.fit import Examples, Fitted, fit
 from datadistill.training.schedules import TrainingRecipe
@@ -34,7 +35,7 @@ def batches_of(method, problem, state, images):
 @pytest.mark.parametrize("distance", ["ours", "mse", "cos"])
 def test_a_whole_step_equals_the_joint_graph(distance, augment):
     problem, method = doubles(augment), DC(distance=distance, batch_real=8)
-    state = method.init(problem, RNG)
+    state = begin(method, problem, RNG)
     metrics, gradients = method.gradient(problem, state, RNG)
     images = state.images.clone().requires_grad_()
     total = gradient_matching(
@@ -47,7 +48,7 @@ def test_a_whole_step_equals_the_joint_graph(distance, augment):
 
 def test_real_and_synthetic_images_share_their_draws():
     problem, method = doubles("dsa:crop@multiple"), DC(batch_real=6)
-    state = method.init(problem, RNG)
+    state = begin(method, problem, RNG)
     draws = problem.augment.draw(RNG.stream("augment"), steps=tiny.CLASSES, batch=1)
     seen = []
     for pair in method.pairs(problem, state, RNG):
@@ -64,7 +65,7 @@ def test_real_images_are_of_the_class_and_distinct_and_a_small_class_gives_all()
     problem = doubles()
     labels = problem.data.train.labels
     for wanted, expected in ((7, 7), (1000, 20)):
-        for pair in DC(batch_real=wanted).pairs(problem, DC().init(problem, RNG), RNG):
+        for pair in DC(batch_real=wanted).pairs(problem, begin(DC(), problem, RNG), RNG):
             of_class = problem.preprocess(problem.data.train.images[labels == pair.label]).double()
             matches = (pair.real[:, None] == of_class[None]).flatten(2).all(2)
             assert len(pair.real) == expected
@@ -84,7 +85,7 @@ def test_loops(ipc, expected):
 def test_the_network_is_trained_on_the_set_between_updates_and_renewed_at_the_end():
     problem, method = doubles(), DC(outer_loop=3, inner_loop=2, batch_real=8, network_lr=0.1, batch_train=4)
     rng, network = Randomness(0), problem.network
-    state = method.init(problem, rng.at(0))
+    state = begin(method, problem, rng)
     for iteration in range(1, 8):
         before = state.params.clone()
         step(method, problem, state, rng.at(iteration))
@@ -107,7 +108,7 @@ def test_the_absent_loops_are_those_of_the_size():
 def test_batch_norm_is_given_the_statistics_of_real_images():
     problem = doubles(network="convnet-1-w4-batchnorm")
     method = DC(batch_real=8, outer_loop=9, inner_loop=1)
-    state = method.init(problem, RNG)
+    state = begin(method, problem, RNG)
     given = method._statistics(problem, state, RNG)
     published = replace(method, statistics_weight=0.1)._statistics(problem, state, RNG)
     torch.testing.assert_close(published, 0.9 * state.statistics + 0.1 * given)
@@ -141,4 +142,4 @@ def test_a_set_that_is_not_sorted_is_refused():
     problem = doubles()
     mixed = replace(problem, initial_targets=problem.initial_targets.roll(1, 0))
     with pytest.raises(ValueError, match="sorted by class"):
-        DC(batch_real=4).gradient(mixed, DC().init(mixed, RNG), RNG)
+        DC(batch_real=4).gradient(mixed, begin(DC(), mixed, RNG), RNG)

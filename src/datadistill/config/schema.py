@@ -219,7 +219,12 @@ class RunConfig:
             evaluation network ``default@vgg11``, with a pool of them ``default@cross-architecture``, which becomes
             one name each.
         texture: Makes the synthetic images canvases that are seen through random windows; absent for ordinary images.
-        workers: Processes for experts and evaluation; 1 stays in this one.
+        groups: Independent groups that the images of every class are divided into, and that are joined at the end;
+            ``ipc`` must be a multiple.
+        part: Of one group of a divided run: its number from 0, and how many there are. Set by the run itself.
+        workers: Processes for experts, groups and evaluation; 1 stays in this one.
+        cluster: Where workers are: absent for this machine; ``local`` for a Ray cluster of its own, or the address of
+            one (extra ``ray``).
         side_by_side: Networks evaluated at once in one process, with one arithmetic thread each; absent for one per
             core, and for 1 with several workers or on a GPU.
         threads: Arithmetic threads per process; absent for the cores divided among the workers. Tiny networks
@@ -246,7 +251,10 @@ class RunConfig:
     initial: Initial = "real"
     iterations: int
     protocols: tuple[str, ...] = ("default",)
+    groups: int = 1
+    part: tuple[int, int] | None = None
     workers: int = 1
+    cluster: str | None = None
     side_by_side: int | None = None
     threads: int | None = None
     store: str | None = None
@@ -262,11 +270,13 @@ class RunConfig:
     published: Published | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        counts = (self.ipc, self.iterations, self.workers, self.side_by_side, self.threads)
+        counts = (self.ipc, self.iterations, self.groups, self.workers, self.side_by_side, self.threads)
         if min(count for count in counts if count is not None) < 1 or self.validation < 0:
             raise ValueError(
-                "ipc, iterations, workers, side_by_side and threads must be at least 1, validation not negative"
+                "ipc, iterations, groups, workers, side_by_side and threads must be at least 1, validation not negative"
             )
+        if self.ipc % self.groups:
+            raise ValueError(f"ipc ({self.ipc}) must be a multiple of groups ({self.groups})")
         if self.workers > 1 and (self.side_by_side or 1) > 1:
             raise ValueError("either workers or side_by_side can be above 1, not both")
         if self.texture is not None and self.preprocess.partition(":")[0] == "zca":

@@ -91,9 +91,8 @@ class DC(ClassMatching[SetWithNetwork]):
         self._training(1)
 
     def init(self, problem: Problem, rng: Randomness) -> SetWithNetwork:
-        """Return the initial images and a new network."""
-        network = problem.network
-        params, statistics = network.initial(rng.stream("network")), network.initial_statistics()
+        """Return the initial images; their network is made by :meth:`advance`."""
+        params, statistics = torch.zeros(problem.network.parameter_count), problem.network.initial_statistics()
         return SetWithNetwork(problem.initial_images, problem.initial_targets, self.rates, params, statistics)
 
     def gradient(self, problem: Problem, state: SetWithNetwork, rng: Randomness) -> tuple[Metrics, TensorGradients]:
@@ -108,7 +107,7 @@ class DC(ClassMatching[SetWithNetwork]):
         return {"gradient_distance": torch.stack(values).sum()}, {"images": torch.cat(gradients)}
 
     def advance(self, problem: Problem, state: SetWithNetwork, rng: Randomness) -> None:
-        """Train the network on the set, or take a new one at the end of the outer loop."""
+        """Train the network on the set, or take a new one before the first outer loop and after each."""
         outer, inner = self.loops(problem)
         if rng.iteration % outer == 0:
             state.params.copy_(problem.network.initial(rng.stream("network")))

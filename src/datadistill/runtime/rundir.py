@@ -72,6 +72,10 @@ class RunDir:
         """Another artifact of the same run, by name: ``selected`` (best on validation), ``averaged``."""
         return self.variants / name
 
+    def group(self, number: int) -> Path:
+        """The run directory of one group of a divided run."""
+        return self.distill / "groups" / str(number)
+
     def kept(self, iteration: int) -> Path:
         """The artifact of an iteration on the way, where such sets are kept."""
         return self.variant(f"iteration_{iteration:06d}")

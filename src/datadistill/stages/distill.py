@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from datadistill.core.errors import NumericalError
+from datadistill.core.randomness import Randomness
 from datadistill.core.structure import unstructure
 from datadistill.distill import Observer, Progress, distill
 from datadistill.evaluate.run import real_examples, step_size
@@ -17,6 +18,7 @@ from datadistill.runtime.executor import InProcess
 from datadistill.runtime.metrics import append_rows, cut_back
 from datadistill.runtime.records import ExpertsUsed, TeachersUsed, load_record
 from datadistill.stages.experts import open_experts
+from datadistill.stages.groups import Group, group_config, run_groups
 from datadistill.stages.observers import Checkpoint, Frames, Log, Probe, Variants, read_checkpoint
 from datadistill.stages.planning import decide, evaluation_executor, training_compiled
 from datadistill.stages.session import Session
@@ -43,6 +45,11 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
         CorruptFileError: If the checkpoint or an expert is damaged.
         RunError: If what the method needs has not been trained.
     """
+    if session.config.groups > 1:
+        with session.stage("distill") as ending:
+            if not run_groups(session, _distill_group, stop):
+                ending.state = "stopped"
+        return
     finished = session.run.is_done("distill")
     with session.stage("distill") as ending:
         config, run = session.config, session.run
@@ -75,7 +82,7 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
                     config.method,
                     problem,
                     iterations=config.iterations,
-                    rng=session.rng.child("distill"),
+                    rng=_stream(session),
                     observers=observers,
                     read_every=config.watch.log_every,
                     resume=resume,
@@ -90,6 +97,19 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
             for stage in ("evaluate", "report"):  # what was judged after an early stop is another set
                 run.update_stage(stage, state="pending", seconds=0.0)
         _save(session, end, probe)
+
+
+def _distill_group(group: Group) -> None:
+    """Distil one group of a divided run, in whatever process."""
+    session = group.open()
+    if not session.run.is_done("distill"):
+        run_distill(session)
+
+
+def _stream(session: Session) -> Randomness:
+    """Return what the iterations of a run draw from; those of another group draw something else."""
+    rng, part = session.rng.child("distill"), session.config.part
+    return rng if part is None else rng.child("group", part[0])
 
 
 def _judged(session: Session) -> int | None:
@@ -138,7 +158,10 @@ def plan_distill(session: Session) -> None:
         UsageError: If the run cannot fit into the memory limit.
     """
     if session.config.method.unrolled:
-        decide(session, bare_problem(session))
+        config = session.config
+        one = replace(session, config=group_config(config, session.plan, 0)) if config.groups > 1 else session
+        decide(one, bare_problem(one))
+        session.plan = one.plan
 
 
 def make_problem(session: Session) -> Problem:
@@ -158,14 +181,20 @@ def make_problem(session: Session) -> Problem:
 
 def bare_problem(session: Session) -> Problem:
     """Return the data, the network and the first images of a run."""
+    part, parts = session.config.part or (0, 1)
     images, targets = initial_set(
         session.config.initial,
         session.data,
         session.preprocess,
-        ipc=session.config.ipc,
+        ipc=session.config.ipc * parts,
         rng=session.rng.child("distill"),
         texture=session.config.texture,
     )
+    if parts > 1:  # every group its share of the images that the whole would start from
+        images, targets = (
+            tensor.unflatten(0, (session.data.classes, parts, -1))[:, part].flatten(0, 1)
+            for tensor in (images, targets)
+        )
     return Problem(
         data=session.data,
         preprocess=session.preprocess,

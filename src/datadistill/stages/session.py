@@ -25,6 +25,7 @@ from datadistill.runtime.executor import Executor, InProcess, SpawnPool
 from datadistill.runtime.plan import Plan
 from datadistill.runtime.progress import Reporter, Silent
 from datadistill.runtime.provenance import collect_provenance
+from datadistill.runtime.ray_cluster import RayCluster
 from datadistill.runtime.records import StageState, load_record, save_record
 from datadistill.runtime.rundir import RunDir
 
@@ -126,7 +127,10 @@ class Session:
     @property
     def executor(self) -> Executor:
         """What trains experts, and evaluation networks where they are not trained side by side."""
-        plan = self.plan
+        plan, cluster = self.plan, self.config.cluster
+        if cluster is not None:
+            gpus = 1.0 if self.device.type == "cuda" else 0.0
+            return RayCluster(cluster, plan.workers, plan.threads, gpus, precision=plan.precision)
         return SpawnPool(plan.workers, plan.threads, plan.precision) if plan.workers > 1 else InProcess()
 
     def build_network(self, name: str) -> FlatNetwork:
