@@ -11,14 +11,17 @@ import torch
 from datadistill.config import RunConfig
 from datadistill.core.structure import unstructure
 from datadistill.evaluate.run import real_examples, synthetic_examples
-from datadistill.methods import Problem, Unrolled
+from datadistill.experts import Teacher, TeacherPool
+from datadistill.methods import Problem, step
+from datadistill.methods.base import begin
 from datadistill.networks import FlatNetwork
-from datadistill.runtime.device import resident_bytes
+from datadistill.runtime.device import peak_bytes, resident_bytes
 from datadistill.stages.distill import bare_problem
 from datadistill.stages.experts import expert_task, full_task
 from datadistill.stages.memory import estimate
 from datadistill.stages.planning import decide, evaluation_executor, planned_peak, seconds_per_step
 from datadistill.stages.session import Session, open_run
+from datadistill.stages.teachers import teacher_tasks
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.training.accuracy import accuracy
 from datadistill.training.fit import Examples, Fitted, fit
@@ -66,7 +69,7 @@ def forecast(config: RunConfig, *, device: str, data_root: Path | None, memory_l
     """
     with tempfile.TemporaryDirectory() as folder:
         session = open_run(Path(folder) / "run", config, device=device, data_root=data_root, memory_limit=memory_limit)
-        rows = [*_experts(session), _distill(session), *_evaluate(session)]
+        rows = [*_experts(session), *_teachers(session), _distill(session), *_evaluate(session)]
     return Forecast(session.plan.device, tuple(rows), "extrapolated from a few timed steps on this machine")
 
 
@@ -90,8 +93,50 @@ def _experts(session: Session) -> list[ForecastRow]:
     return rows
 
 
+def _teachers(session: Session) -> list[ForecastRow]:
+    """Return a row per architecture of the teachers, where there shall be any."""
+    rows, count = [], session.config.teachers.count
+    for task in teacher_tasks(session) if "teachers" in session.config.needs else ():
+        training = task.recipe.training
+        seconds = epoch_seconds(session, task.network, task.train, training) * count * training.epochs_run
+        disk = count * len(task.recipe.kept) * task.network.parameter_count * _FLOAT
+        what = f"{count} x {task.network.name} x {training.epochs_run} epochs"
+        rows.append(ForecastRow("teachers", seconds, 0, disk, what))
+    return rows
+
+
+def _iterated(session: Session) -> ForecastRow:
+    """Return what distilling takes by a method that differentiates through no training, from its first iterations.
+
+    Teachers that it needs have not been trained, and cost as much untrained. Terms are not counted.
+    """
+    config, method, rng = session.config, session.config.method, session.rng.child("forecast")
+    problem = bare_problem(session)
+    if "teachers" in method.needs:
+        names = config.teachers.networks or (config.network,)
+        pool = [_untrained(session, name) for name in names for _ in range(config.teachers.count)]
+        problem = replace(problem, teachers=TeacherPool(tuple(pool)))
+    state = begin(method, problem, rng)
+    begun = time.perf_counter()
+    for i in range(1, _TIMED_STEPS + 1):
+        step(method, problem, state, rng.at(i))
+    state.images.sum().item()  # wait for the device
+    seconds = (time.perf_counter() - begun) / _TIMED_STEPS * config.iterations + _probes(session, problem)
+    kept = len(config.watch.kept(config.iterations + 1)) * problem.initial_images.nbytes
+    what = f"{config.iterations:,} iterations" + (", without terms" if config.terms else "")
+    return ForecastRow("distill", seconds, peak_bytes(session.device), kept, what)
+
+
+def _untrained(session: Session, name: str) -> Teacher:
+    network, device = session.build_network(name), session.device
+    params = network.initial(session.rng.stream("forecast")).to(device)
+    return Teacher(network, params, network.initial_statistics().to(device))
+
+
 def _distill(session: Session) -> ForecastRow:
-    config, unrolled = session.config, session.config.method.unrolled or Unrolled(0)
+    config, unrolled = session.config, session.config.method.unrolled
+    if unrolled is None:
+        return _iterated(session)
     problem = bare_problem(session)
     n = len(problem.initial_images)
     batch = min(unrolled.batch_size or n, n)

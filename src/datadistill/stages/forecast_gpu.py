@@ -41,6 +41,8 @@ def forecast_gpu(config: RunConfig, gpu: Accelerator, *, data_root: Path | None,
         session = open_run(Path(folder) / "run", config, device="cpu", data_root=data_root)
         rows = _rows(session, gpu, memory_limit)
     seconds = f"operations counted / ({_EFFICIENCY:.0%} of the data sheet's peak): an estimate, nothing was timed"
+    if config.method.unrolled is None:
+        seconds += f"; of distilling by '{config.method_name}' no operations are counted: plan it without --gpu"
     return Forecast(gpu.name, tuple(rows), seconds)
 
 
