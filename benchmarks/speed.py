@@ -22,11 +22,11 @@ python benchmarks/run.py evaluate --data-root DIR       # five networks, ten epo
 ```
 
 The *reference* is the formulation of the published codes, written as they are: eager `nn.Module`, a stored graph
-through all student steps or all classes, `DataLoader`. Every variant has a process of its own, and they take turns. `reference`
-runs as users run it; `reference_same_settings` with the threads and the allocator of this package, so that what is
-left beside it is the formulation. All is float32, with the same batches, epochs and augmentation. *Kernel* seconds
-are mostly page faults: the default allocator hands large blocks back at every free. The distance to float64 is the
-median over a few gradients.
+through all student steps or over all classes, `DataLoader`. Every variant has a process of its own, and they take
+turns. `reference` runs as users run it; `reference_same_settings` with the threads and the allocator of this
+package, so that what is left beside it is the formulation. All is float32, with the same batches, epochs and
+augmentation. *Kernel* seconds are mostly page faults: the default allocator hands large blocks back at every free.
+The distance to float64 is the median over a few gradients.
 """
 
 
