@@ -82,8 +82,8 @@ REFERENCES = ("reference", "reference_same_settings")
 
 OURS = {
     "mtt": ("stored_compiled", "adjoint_compiled", "adjoint", "stored"),
-    "dm": ("ours",),
-    "dc": ("ours",),
+    "dm": ("ours_compiled", "ours"),
+    "dc": ("ours_compiled", "ours"),
     "cclom": ("ours",),
     "experts": ("ours_compiled", "ours"),
     "evaluate": ("ours_compiled", "ours", "ours_side_by_side_compiled"),

@@ -1,5 +1,7 @@
 """What is timed of DM, DC and the contrastive term: one iteration, new images and numbers in each."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -66,7 +68,8 @@ class OurMatching:
     """DM or DC by this package."""
 
     def __init__(self, job: Job) -> None:
-        self.problem, batch = ours(job), job.case.batch_real
+        batch, compiled = job.case.batch_real, job.variant.endswith("compiled")
+        self.problem = replace(ours(job), compiled=compiled)
         self.method: DC | DM = (
             DC(batch_real=batch, outer_loop=1_000_000, inner_loop=0)
             if job.case.benchmark == "dc"
@@ -105,8 +108,7 @@ class OurTerm:
         teacher = Teacher(plain.network, given.target, plain.network.initial_statistics().to(job.device))
         self.images: Tensor = plain.initial_images
         self.targets: Tensor = plain.initial_targets
-        found = Problem(**{**vars(plain), "teachers": TeacherPool((teacher,))})
-        self.term = CCLoM(alphas=(1.0,)).prepare(found, problem.RNG)
+        self.term = CCLoM(alphas=(1.0,)).prepare(replace(plain, teachers=TeacherPool((teacher,))), problem.RNG)
 
     def turn(self, number: int) -> None:
         """Return value and gradient of one iteration."""

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jaxtyping
 import pytest
 import torch
 
@@ -143,3 +144,43 @@ def test_a_set_that_is_not_sorted_is_refused():
     mixed = replace(problem, initial_targets=problem.initial_targets.roll(1, 0))
     with pytest.raises(ValueError, match="sorted by class"):
         DC(batch_real=4).gradient(mixed, begin(DC(), mixed, RNG), RNG)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch of itself
+@pytest.mark.parametrize(
+    ("distance", "network"),
+    [("ours", "convnet-2-w8"), ("cos", tiny.SMOOTH_NETWORK), ("ours", "convnet-1-w4-batchnorm")],
+)
+def test_a_compiled_step_is_the_eager_one(distance, network, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # dynamo cannot trace the checks
+    torch._dynamo.reset()
+    problem, method = doubles("dsa", network), DC(distance=distance, batch_real=8, outer_loop=3, inner_loop=1)
+    ends = []
+    for compiled in (False, True):
+        given = replace(problem, compiled=compiled)
+        state = begin(method, given, Randomness(0))
+        ends.append([step(method, given, state, Randomness(0).at(i)) for i in (1, 2)] + [state.tensors()])
+    for one, other in zip(*ends, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
+    torch._dynamo.reset()
+
+
+@pytest.mark.gpu
+def test_a_captured_step_is_the_eager_one():
+    problem, method = doubles("dsa", "convnet-2-w8"), DC(batch_real=8, outer_loop=3, inner_loop=1)
+    there = replace(
+        problem,
+        data=problem.data.to(torch.device("cuda")),
+        preprocess=problem.preprocess.to(torch.device("cuda")),
+        initial_images=problem.initial_images.cuda(),
+        initial_targets=problem.initial_targets.cuda(),
+    )
+    ends = []
+    for given in (problem, there, replace(there, compiled=True)):
+        state = begin(method, given, Randomness(0))
+        for i in (1, 2, 3, 4):
+            step(method, given, state, Randomness(0).at(i))
+        ends.append(state.images.cpu())
+    torch.testing.assert_close(ends[1], ends[0], rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(ends[2], ends[1], rtol=1e-8, atol=1e-10)

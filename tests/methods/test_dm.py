@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jaxtyping
 import pytest
 import torch
 
@@ -79,3 +80,33 @@ def test_classes_of_different_sizes_are_matched():
 def test_impossible_values_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         DM(**wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch of itself
+@pytest.mark.parametrize("network", ["convnet-2-w8", "convnet-1-w4-batchnorm"])
+def test_a_compiled_step_is_the_eager_one(network, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # dynamo cannot trace the checks
+    torch._dynamo.reset()
+    problem, method = doubles("dsa", network), DM(batch_real=8)
+    state = method.init(problem, RNG)
+    eager, compiled = (method.gradient(replace(problem, compiled=wanted), state, RNG) for wanted in (False, True))
+    torch.testing.assert_close(compiled, eager, rtol=1e-9, atol=1e-11)
+    torch._dynamo.reset()
+
+
+@pytest.mark.gpu
+def test_a_captured_step_is_the_eager_one():
+    problem, method = doubles("dsa", "convnet-2-w8"), DM(batch_real=8)
+    there = replace(
+        problem,
+        data=problem.data.to(torch.device("cuda")),
+        preprocess=problem.preprocess.to(torch.device("cuda")),
+        initial_images=problem.initial_images.cuda(),
+        initial_targets=problem.initial_targets.cuda(),
+    )
+    here = method.gradient(problem, method.init(problem, RNG), RNG)[1]["images"]
+    for compiled in (False, True):
+        given = replace(there, compiled=compiled)
+        found = method.gradient(given, method.init(given, RNG), RNG)[1]["images"]
+        torch.testing.assert_close(found.cpu(), here, rtol=1e-8, atol=1e-10)

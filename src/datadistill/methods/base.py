@@ -59,6 +59,7 @@ class Problem:
         source: The set the teachers were trained on, where that is another one, with its own map to network space.
         terms: Additions to the objective, by name.
         iterations: Outer iterations of the run, for step sizes that change over it; absent where none does.
+        compiled: Whether methods without ``unroll`` compile the steps they repeat, or capture them on a GPU.
     """
 
     data: RealData
@@ -74,6 +75,7 @@ class Problem:
     source: tuple[RealData, Preprocess] | None = None
     terms: Mapping[str, Term] = field(default_factory=dict)
     iterations: int | None = None
+    compiled: bool = False
 
     @property
     def device(self) -> torch.device:

@@ -27,23 +27,20 @@ Differences from the reference implementation (VICO-UoE/DatasetCondensation, mai
   does one more.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from datadistill.core.arrays import Statistics
 from datadistill.core.randomness import Randomness
 from datadistill.data.sampling import draw_batches
-from datadistill.losses.gradients import GRADIENT_DISTANCES
 from datadistill.methods.base import Metrics, Problem, TensorGradients
-from datadistill.methods.classwise import ClassMatching, ClassPair
+from datadistill.methods.classwise import ClassMatching
 from datadistill.synthetic.carried import SetWithNetwork
 from datadistill.training.fit import Examples, Fitted, fit
 from datadistill.training.schedules import TrainingRecipe
+from datadistill.unroll.matching import GradientMatch
 
 _LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 _STATISTICS_BATCH = 16  # real images per class whose statistics batch norm is given
@@ -97,11 +94,12 @@ class DC(ClassMatching[SetWithNetwork]):
 
     def gradient(self, problem: Problem, state: SetWithNetwork, rng: Randomness) -> tuple[Metrics, TensorGradients]:
         """Return the sum over the classes of the distance of gradients, and its gradient."""
-        statistics = self._statistics(problem, state, rng)
-        targets = problem.class_parts(state.targets)
-        found = []
+        match = GradientMatch(problem.network, self.distance, problem.compiled)
+        network = state.params, self._statistics(problem, state, rng)
+        targets, found = problem.class_parts(state.targets), []
         for pair in self.pairs(problem, state, rng):
-            value, gradient = self._match(problem, state, statistics, pair, targets[pair.label])
+            labels = torch.full((len(pair.real),), pair.label, device=problem.device)
+            value, gradient = match(*network, pair.real, labels, pair.synthetic, targets[pair.label])
             found.append((value, pair.pulled_back(gradient)))
         values, gradients = zip(*found, strict=True)
         return {"gradient_distance": torch.stack(values).sum()}, {"images": torch.cat(gradients)}
@@ -118,8 +116,8 @@ class DC(ClassMatching[SetWithNetwork]):
         if inner == 0:
             return
         start = Fitted(state.params, state.statistics, torch.zeros_like(state.params), 0, torch.zeros(()))
-        examples = Examples(state.images, state.targets)
-        for _ in fit(problem.network, start, examples, self._training(inner), problem.augment, rng.child("inner")):
+        setting = Examples(state.images, state.targets), self._training(inner), problem.augment, rng.child("inner")
+        for _ in fit(problem.network, start, *setting, compiled=problem.compiled):
             pass  # in place
 
     def loops(self, problem: Problem) -> tuple[int, int]:
@@ -129,26 +127,6 @@ class DC(ClassMatching[SetWithNetwork]):
 
     def _training(self, epochs: int) -> TrainingRecipe:
         return TrainingRecipe(epochs=epochs, batch_size=self.batch_train, lr=self.network_lr)
-
-    def _match(
-        self, problem: Problem, state: SetWithNetwork, statistics: Statistics, pair: ClassPair, targets: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the distance of the gradients of one class, and its gradient by the augmented synthetic images."""
-        network, chosen = problem.network, GRADIENT_DISTANCES[self.distance]
-        tensors = [tensor.detach() for tensor in network.tensors(state.params)]
-        counted = zip(tensors, chosen.counts(network.shapes), strict=True)
-        weights = [tensor.requires_grad_() for tensor, counts in counted if counts]
-        moments = statistics if statistics.numel() else None
-
-        def gradients(images: Tensor, labels: Tensor, *, graph: bool) -> Sequence[Tensor]:
-            loss = F.cross_entropy(network(tensors, images, moments), labels)
-            return torch.autograd.grad(loss, weights, create_graph=graph)
-
-        labels = torch.full((len(pair.real),), pair.label, device=pair.real.device)
-        real = gradients(pair.real, labels, graph=False)
-        seen = pair.synthetic.detach().requires_grad_()
-        value = chosen.distance(gradients(seen, targets, graph=True), real)
-        return value.detach(), torch.autograd.grad(value, seen)[0]
 
     def _statistics(self, problem: Problem, state: SetWithNetwork, rng: Randomness) -> Statistics:
         """Return what batch norm is given: the statistics of real images, and of those before; empty without any."""

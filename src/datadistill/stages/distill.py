@@ -20,7 +20,7 @@ from datadistill.runtime.records import ExpertsUsed, TeachersUsed, load_record
 from datadistill.stages.experts import open_experts
 from datadistill.stages.groups import Group, group_config, run_groups
 from datadistill.stages.observers import Checkpoint, Frames, Log, Probe, Variants, read_checkpoint
-from datadistill.stages.planning import decide, evaluation_executor, training_compiled
+from datadistill.stages.planning import decide, evaluation_executor, matching_compiled, training_compiled
 from datadistill.stages.session import Session
 from datadistill.stages.teachers import open_teachers, source_of
 from datadistill.synthetic.artifact import Artifact, Card, SyntheticSet, save_artifact
@@ -174,6 +174,7 @@ def make_problem(session: Session) -> Problem:
         problem = replace(problem, teachers=open_teachers(session), source=source_of(session))
     if method.unrolled:
         problem = replace(problem, unroll=decide(session, problem))
+    problem = replace(problem, compiled=matching_compiled(session, problem))
     rng = session.rng.child("distill", "terms")
     terms = {name: term.prepare(problem, rng.child(name)) for name, term in session.config.terms.items()}
     return replace(problem, terms=terms)

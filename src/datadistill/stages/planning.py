@@ -17,6 +17,8 @@ from datadistill.core.arrays import Params, Scalar
 from datadistill.core.errors import CannotCompileError, UsageError
 from datadistill.core.randomness import Randomness
 from datadistill.methods import Problem
+from datadistill.methods.base import begin
+from datadistill.methods.classwise import ClassMatching
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.compiler import can_compile
 from datadistill.runtime.device import free_bytes, total_bytes, usable_cores
@@ -297,6 +299,25 @@ def training_compiled(session: Session) -> bool:
         fails = worth and _compiler_fails(session, lambda: _try_training(session)) is not None
         session.change_plan(training_compiled=worth and not fails)
     return bool(session.plan.training_compiled)
+
+
+def matching_compiled(session: Session, problem: Problem) -> bool:
+    """Return whether a method that compares batches compiles that: from the plan, or decided now and written there."""
+    method = session.config.method
+    if not isinstance(method, ClassMatching):
+        return False
+    if session.plan.matching_compiled is None:
+        images = session.config.iterations * method.batch_real * session.data.classes
+        worth = _worth_compiling(session, problem.network, FORWARDS_PER_TRAINING_STEP * images)
+        fails = worth and _compiler_fails(session, lambda: _try_matching(method, problem)) is not None
+        session.change_plan(matching_compiled=worth and not fails)
+    return bool(session.plan.matching_compiled)
+
+
+def _try_matching(method: Any, problem: Problem) -> None:
+    rng = Randomness(0).child("planning")
+    compiled = replace(problem, compiled=True)
+    method.gradient(compiled, begin(method, compiled, rng), rng.at(1))
 
 
 def _images_trained_on(session: Session) -> int:
