@@ -8,7 +8,7 @@ class Case:
     """One problem, the same for every variant.
 
     Attributes:
-        benchmark: ``mtt``, ``experts`` or ``evaluate``.
+        benchmark: ``mtt``, ``dm``, ``dc``, ``cclom``, ``experts`` or ``evaluate``.
         name: Of the case.
         ipc: Synthetic images per class; there are ten classes.
         student_steps: Steps of an MTT student.
@@ -21,6 +21,8 @@ class Case:
         batch_size: Of ordinary training.
         networks: Networks that are evaluated.
         epochs: Passes of each over the synthetic set.
+        batch_real: Real images per class that are matched.
+        term_real: Real images that the reference of the contrastive term draws in every iteration.
         original_seconds: What the original code takes on two cores (``seconds`` of ``reference``, or
             ``training_seconds`` of one network where it is evaluated); ``None`` where that is not known.
     """
@@ -38,6 +40,8 @@ class Case:
     batch_size: int = 256
     networks: int = 5
     epochs: int = 10
+    batch_real: int = 256
+    term_real: int = 8_196
     original_seconds: float | None = None
 
     @property
@@ -48,7 +52,9 @@ class Case:
     def tiny(self) -> "Case":
         """Return sizes that show no more than that everything runs."""
         small = replace(self, ipc=1, student_steps=2, depth=2, width=8, original_seconds=None)
-        return replace(small, real_images=96, test_images=64, batch_size=32, networks=2, epochs=2)
+        return replace(
+            small, real_images=96, test_images=64, batch_size=32, networks=2, epochs=2, batch_real=8, term_real=64
+        )
 
 
 CASES = {
@@ -63,6 +69,9 @@ CASES = {
         Case(benchmark="mtt", name="att_ipc50", ipc=50, student_steps=2, nearest=True),
         Case(benchmark="mtt", name="ipc10", ipc=10, student_steps=10, original_seconds=7.04),
     ),
+    "dm": (Case(benchmark="dm", name="ipc10", original_seconds=1.22),),
+    "dc": (Case(benchmark="dc", name="ipc10", original_seconds=3.31),),
+    "cclom": (Case(benchmark="cclom", name="ipc10"),),
     "experts": (Case(benchmark="experts", name="epoch", original_seconds=9.92),),
     "evaluate": (Case(benchmark="evaluate", name="ipc10", original_seconds=1.15),),
 }
@@ -73,6 +82,9 @@ REFERENCES = ("reference", "reference_same_settings")
 
 OURS = {
     "mtt": ("stored_compiled", "adjoint_compiled", "adjoint", "stored"),
+    "dm": ("ours_compiled", "ours"),
+    "dc": ("ours_compiled", "ours"),
+    "cclom": ("ours",),
     "experts": ("ours_compiled", "ours"),
     "evaluate": ("ours_compiled", "ours", "ours_side_by_side_compiled"),
 }

@@ -18,6 +18,7 @@ from datadistill.evaluate.run import Subject, count_trials, judge, run_trial, st
 from datadistill.evaluate.starts import fixed_starts, start_kind
 from datadistill.networks import build_network
 from datadistill.networks.known import known_weights
+from datadistill.runtime.atomic import read_tensors
 from datadistill.runtime.executor import SideBySide, SpawnPool
 from datadistill.synthetic.artifact import Card, SyntheticSet
 from datadistill.training.accuracy import accuracy
@@ -332,3 +333,23 @@ def real_examples(preprocess):
     made = judging.synthetic_examples(synthetic)
     assert made.images is synthetic.images
     assert made.targets is synthetic.targets
+
+
+def test_networks_are_kept_where_asked_and_trained_again_where_they_are_missing(subjects, network, test_set, tmp_path):
+    kept = replace(subjects[0], keep=tmp_path / "networks")
+    settings = {"network": network, "augment": "none", "test": test_set, "rng": Randomness(0)}
+    scores = {}
+    (result,) = judge([kept], SHORT, **settings, finished=lambda key, *found: scores.update({key: found}))
+    files = sorted(kept.keep.iterdir())
+    assert [path.name for path in files] == ["0_0.safetensors", "0_1.safetensors"]
+    for path, score in zip(files, result.accuracies[0], strict=True):
+        tensors, about = read_tensors(path)
+        assert about["network"] == network.name
+        assert (
+            accuracy(network, tensors["params"], tensors["statistics"], test_set) == score == float(about["accuracy"])
+        )
+    files[1].unlink()
+    again = []
+    judge([kept], SHORT, **settings, known=scores, finished=lambda key, *found: again.append(key))
+    assert len(again) == 1
+    assert files[1].exists()

@@ -79,6 +79,7 @@ class Protocol:
         norm: p of their distance ‖a − b‖ₚ.
         peak: Whether every kept variant is judged on the tested images and the best of them reported: selection on
             the test set, as most published numbers are.
+        save_networks: Whether the networks trained on distilled sets are kept beside the record.
     """
 
     networks: int = 5
@@ -108,6 +109,7 @@ class Protocol:
     neighbours: int = 1
     norm: float = 2.0
     peak: bool = False
+    save_networks: bool = False
 
     def __post_init__(self) -> None:
         for baseline in self.baselines:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from datadistill.evaluate.attack import Attack, Poisoning
 from datadistill.evaluate.protocol import Protocol, Result
 from datadistill.evaluate.starts import Start
 from datadistill.networks import FlatNetwork
+from datadistill.runtime.atomic import write_tensors
 from datadistill.runtime.executor import Executor, InProcess, check_cancelled
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.synthetic.texture import Texture
@@ -42,12 +44,14 @@ class Subject:
         description: In words.
         draws: The sets: one, or several draws.
         lr: Step size the networks are trained with.
+        keep: Folder in which they are kept, as ``<draw>_<number>.safetensors``; absent for none.
     """
 
     name: str
     description: str
     draws: tuple[Examples, ...]
     lr: float
+    keep: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Trial:
     compiled: bool = False
     start: Start | None = None
     attack: Attack | None = None
+    keep: Path | None = None
 
 
 def run_trial(trial: Trial) -> Scores:
@@ -76,7 +81,11 @@ def run_trial(trial: Trial) -> Scores:
             state = fitted
     predicted = predictions(network, state.params, state.statistics, trial.test, compiled=trial.compiled)
     figures = () if trial.attack is None else trial.attack.figures(predicted, trial.test.targets)
-    return accuracy_of(predicted, trial.test.targets), time.perf_counter() - begun, *figures
+    score = accuracy_of(predicted, trial.test.targets)
+    if trial.keep is not None:
+        trained = {"params": state.params, "statistics": state.statistics}
+        write_tensors(trial.keep, trained, {"network": network.name, "accuracy": repr(score)})
+    return score, time.perf_counter() - begun, *figures
 
 
 def _start(network: FlatNetwork, trial: Trial) -> Fitted:
@@ -174,7 +183,7 @@ def judge(
     trials = {
         key: replace(trial, compiled=compiled, attack=attack)
         for key, trial in _trials(subjects, protocol, network, augment, test, rng, starts)
-        if key not in scores
+        if key not in scores or (trial.keep is not None and not trial.keep.exists())
     }
     keys = list(trials)
     for position, found in (executor or InProcess()).run(run_trial, [trials[key] for key in keys]):
@@ -202,7 +211,8 @@ def _trials(
         for draw, train in enumerate(subject.draws):
             for j in range(protocol.networks):
                 chosen = augment if protocol.augment is None else protocol.augment
-                trial = Trial(network, train, test, training, chosen, rng.child("network", j))
+                keep = subject.keep / f"{draw}_{j}.safetensors" if subject.keep is not None else None
+                trial = Trial(network, train, test, training, chosen, rng.child("network", j), keep=keep)
                 yield _key(subject, draw, j), trial if starts is None else replace(trial, start=starts[j])
 
 

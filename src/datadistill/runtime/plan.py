@@ -29,6 +29,8 @@ class Plan:
         micro_batch: Images differentiated at once within a step.
         compiled: Whether the student step is compiled, or captured on a GPU.
         training_compiled: Whether the steps of ordinary training are; absent until it has been decided.
+        matching_compiled: Whether those that compare real with synthetic batches are; absent until it has been
+            decided, and for methods that have none.
         reason: Why the strategy was chosen, in words.
     """
 
@@ -47,4 +49,5 @@ class Plan:
     micro_batch: int | None = None
     compiled: bool = False
     training_compiled: bool | None = None
+    matching_compiled: bool | None = None
     reason: str = ""

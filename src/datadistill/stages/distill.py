@@ -23,7 +23,7 @@ from datadistill.runtime.records import ExpertsUsed, TeachersUsed, load_record
 from datadistill.stages.experts import open_experts
 from datadistill.stages.groups import Group, group_config, run_groups
 from datadistill.stages.observers import Checkpoint, Frames, Log, Probe, Variants, read_checkpoint
-from datadistill.stages.planning import decide
+from datadistill.stages.planning import decide, matching_compiled
 from datadistill.stages.session import Session
 from datadistill.stages.starts import settle_start
 from datadistill.stages.teachers import open_teachers, source_of
@@ -189,6 +189,7 @@ def make_problem(session: Session) -> Problem:
         problem = replace(problem, teachers=open_teachers(session), source=source_of(session))
     if method.unrolled:
         problem = replace(problem, unroll=decide(session, problem))
+    problem = replace(problem, compiled=matching_compiled(session, problem))
     rng = session.rng.child("distill", "terms")
     terms = {name: term.prepare(problem, rng.child(name)) for name, term in session.config.terms.items()}
     return replace(problem, terms=terms)

@@ -131,6 +131,8 @@ class _Contest:
         """Return the result of every set and baseline; an interrupted evaluation goes on from what it has finished."""
         session, protocol, path = self.session, self.protocol, _partial_path(self.session, self.name)
         own = distilled_subjects(session, protocol, distilled)
+        if protocol.save_networks:
+            own = [replace(one, keep=session.run.networks(self.name) / one.name) for one in own]
         last = next(one for one in own if one.name == "synthetic")
         sets = [content_key(unstructure(protocol)), *(artifact.card.checksum for artifact in distilled.values())]
         known = _known(path, sets)
