@@ -177,6 +177,8 @@ def _choices(protocol: Protocol) -> int:
 
 
 _UPSTREAM: dict[str, Any] = {
+    "start": None,
+    "optimiser": "sgd",
     "momentum": 0.9,
     "weight_decay": 5e-4,
     "schedule": "step",
