@@ -306,6 +306,11 @@ class RunConfig:
                 f"texture: method '{self.method_name}', as it is set, looks at whole images outside student steps, "
                 "and a canvas is none"
             )
+        if (unrolled := self.method.unrolled) is not None and self.ipc % unrolled.parts:
+            raise ValueError(
+                f"ipc: {self.ipc} images of a class cannot be cut into {unrolled.parts} batches of equal size, as "
+                f"method.{self.method_name} has it"
+            )
         needed, trained = self.method.expert_epochs_needed, self.experts.epochs
         if trained is not None and trained < needed and self.experts.imported is None:
             raise ValueError(f"experts.epochs is {trained}, the method needs {needed} (latest start plus span)")

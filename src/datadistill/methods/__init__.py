@@ -1,12 +1,14 @@
 """One file per method, named as in its paper.
 
-Methods never import each other: what two share goes down a floor, or into ``base`` and ``segments``, which are none.
+Methods never import each other: what two share goes down a floor, or into ``base``, ``draws`` and ``segments``, which
+are none.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 from datadistill.methods.att import ATT
+from datadistill.methods.backprop import BackProp
 from datadistill.methods.base import Method, Metrics, Problem, Unrolled, step
 from datadistill.methods.datm import DATM
 from datadistill.methods.mtt import MTT
@@ -54,6 +56,17 @@ METHODS: dict[str, MethodEntry] = {
   author    = {Liu, Dai and Gu, Jindong and Cao, Hu and Trinitis, Carsten and Schulz, Martin},
   booktitle = {European Conference on Computer Vision},
   year      = {2024}
+}""",
+    ),
+    "backprop": MethodEntry(
+        BackProp,
+        "the loss on real images, back-propagated through the training on the set",
+        "Wang et al.: Dataset Distillation, arXiv:1811.10959, 2018",
+        """@article{wang2018dataset,
+  title   = {Dataset Distillation},
+  author  = {Wang, Tongzhou and Zhu, Jun-Yan and Torralba, Antonio and Efros, Alexei A.},
+  journal = {arXiv preprint arXiv:1811.10959},
+  year    = {2018}
 }""",
     ),
     "datm": MethodEntry(
@@ -117,6 +130,7 @@ __all__ = [
     "MTT",
     "PUBLISHED",
     "VARIANTS",
+    "BackProp",
     "Method",
     "MethodEntry",
     "Metrics",

@@ -16,8 +16,15 @@ from datadistill.networks import FlatNetwork
 from datadistill.runtime.device import resident_bytes
 from datadistill.stages.distill import bare_problem
 from datadistill.stages.experts import expert_task, full_task
-from datadistill.stages.memory import estimate
-from datadistill.stages.planning import decide, evaluation_executor, planned_peak, seconds_per_step
+from datadistill.stages.memory import estimate_method
+from datadistill.stages.planning import (
+    FORWARDS_PER_STEP,
+    decide,
+    evaluation_executor,
+    iteration_forwards,
+    planned_peak,
+    seconds_per_step,
+)
 from datadistill.stages.session import Session, open_run
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.training.accuracy import accuracy
@@ -94,18 +101,20 @@ def _distill(session: Session) -> ForecastRow:
     config, unrolled = session.config, session.config.method.unrolled or Unrolled(0)
     problem = bare_problem(session)
     n = len(problem.initial_images)
-    batch = min(unrolled.batch_size or n, n)
+    batch = unrolled.batch(n)
     seen = batch * config.windows
-    need = estimate(session.network, session.data.card.shape, session.data.classes, batch=seen, steps=unrolled.steps)
+    shape, classes = session.data.card.shape, session.data.classes
+    need = estimate_method(session.network, shape, classes, unrolled, images=n, windows=config.windows)
     there = resident_bytes() if session.device.type == "cpu" else torch.cuda.memory_allocated(session.device)
-    seconds = seconds_per_step(decide(session, problem), problem, unrolled.batch_size)
+    seconds = seconds_per_step(decide(session, problem), problem, batch)
     students = f"{unrolled.trainings} x " if unrolled.trainings > 1 else ""
     what = (
         f"{config.iterations:,} iterations of {students}{unrolled.steps} steps on {seen} images; "
         f"{session.plan.strategy}: {session.plan.reason}; {there / 2**30:.2f} GiB are program and data"
     )
     memory = there + planned_peak(need, vars(session.plan), gpu=session.device.type == "cuda")
-    total = seconds * unrolled.steps * unrolled.trainings * config.iterations + _probes(session, problem)
+    steps = iteration_forwards(unrolled, seen) / (FORWARDS_PER_STEP * seen)  # what takes as long as so many whole steps
+    total = seconds * steps * config.iterations + _probes(session, problem)
     kept = len(config.watch.kept(config.iterations + 1)) * problem.initial_images.nbytes
     return ForecastRow("distill", total, memory, kept, what)
 

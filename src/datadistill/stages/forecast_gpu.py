@@ -6,13 +6,14 @@ from pathlib import Path
 from datadistill.config import RunConfig
 from datadistill.runtime.accelerators import Accelerator
 from datadistill.stages.forecast import Forecast, ForecastRow
-from datadistill.stages.memory import estimate
+from datadistill.stages.memory import estimate, estimate_method
 from datadistill.stages.planning import (
     FORWARDS_PER_STEP,
     FORWARDS_PER_TRAINING_STEP,
     Machine,
     choose,
     forward_operations,
+    iteration_forwards,
     planned_peak,
     wanted_engine,
 )
@@ -63,14 +64,16 @@ def _rows(session: Session, gpu: Accelerator, memory_limit: int | None) -> list[
         time = seconds(passes * real * count * epochs, FORWARDS_PER_TRAINING_STEP, 1, rates[1])
         rows.append(ForecastRow(name, time, 0, disk, f"{count} networks x {epochs} epochs"))
     if (unrolled := config.method.unrolled) is not None:
-        batch = min(unrolled.batch_size or n, n) * config.windows
-        need = estimate(session.network, data.card.shape, data.classes, batch=batch, steps=unrolled.steps)
+        batch = unrolled.batch(n) * config.windows
+        shape, windows = data.card.shape, config.windows
+        need = estimate_method(session.network, shape, data.classes, unrolled, images=n, windows=windows)
         limit = memory_limit or gpu.usable_bytes
         plan = wanted_engine(config, compiled=config.engine.compiled != "no")
         if config.engine.strategy == "auto":
             plan |= choose(need, Machine(limit, memory_limit or int(gpu.memory_gib * 2**30), gpu=True), plan)
         steps = unrolled.steps * unrolled.trainings
-        time = seconds(batch * steps * config.iterations, FORWARDS_PER_STEP, 4, rates[0])
+        wholes = iteration_forwards(unrolled, batch) * config.iterations // FORWARDS_PER_STEP
+        time = seconds(wholes, FORWARDS_PER_STEP, 4, rates[0])
         what = f"{config.iterations:,} iterations of {steps} steps on {batch} images; "
         what += f"{plan['strategy']}: {plan['reason']}"
         rows.append(ForecastRow("distill", time, planned_peak(need, plan, gpu=True), 0, what))

@@ -4,12 +4,14 @@
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 
 from datadistill.core.randomness import Randomness
+from datadistill.methods import Unrolled
 from datadistill.networks import FlatNetwork
 
 _FLOAT = 4
@@ -35,14 +37,16 @@ class Estimate:
     Attributes:
         step: Graph of one student step with its gradient, whole batch.
         vector: One weight vector.
-        steps: Student steps.
+        steps: Student steps that are differentiated.
         batch: Images per step.
+        loss: Graph of the loss at the end point, where it looks at real images.
     """
 
     step: int
     vector: int
     steps: int
     batch: int
+    loss: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,25 +62,52 @@ class Settings:
 
 def estimate(network: FlatNetwork, shape: tuple[int, int, int], classes: int, *, batch: int, steps: int) -> Estimate:
     """Return what ``steps`` student steps on ``batch`` images are made of, from the graph of one image or two."""
-    one, two = (_graph_bytes(network, shape, classes, images) for images in (1, 2))
-    return Estimate(one + (two - one) * (batch - 1), network.parameter_count * _FLOAT, steps, batch)
+    step = _for_images(batch, lambda images: _graph_bytes(network, shape, classes, images))
+    return Estimate(step, network.parameter_count * _FLOAT, steps, batch)
+
+
+def estimate_method(
+    network: FlatNetwork,
+    shape: tuple[int, int, int],
+    classes: int,
+    unrolled: Unrolled,
+    *,
+    images: int,
+    windows: int = 1,
+) -> Estimate:
+    """Return what an iteration of a method is made of, on a set of ``images``, each seen through so many windows."""
+    batch = unrolled.batch(images) * windows
+    need = estimate(network, shape, classes, batch=batch, steps=unrolled.differentiated)
+    if not unrolled.real_batch:
+        return need
+    loss = _for_images(unrolled.real_batch, lambda real: _graph_bytes(network, shape, classes, real, twice=False))
+    return replace(need, loss=loss)
 
 
 def peak(need: Estimate, settings: Settings) -> int:
     """Return the bytes that an iteration needs at its peak, besides what was there before (on a GPU: of it)."""
     factor = _FACTORS[settings.strategy, settings.compiled]
     if settings.strategy == "stored":
-        graph, kept = factor * need.step * need.steps, need.steps
+        graph, kept = factor * need.step * need.steps + need.loss, need.steps
     else:
         graph = factor * need.step * min(1.0, (settings.micro_batch or need.batch) / need.batch)
+        graph = max(graph, need.loss)  # one after the other
         every = min(settings.keep_every, need.steps)
         kept = 0 if settings.keep_on_host else math.ceil(need.steps / every) + (every if every > 1 else 0)
     compiler = _COMPILER if settings.compiled else 0
     return int(graph) + (kept + _VECTORS) * need.vector + compiler
 
 
-def _graph_bytes(network: FlatNetwork, shape: tuple[int, int, int], classes: int, images: int) -> int:
-    """Return the bytes that autograd keeps for one student step whose gradient will be differentiated."""
+def _for_images(count: int, measured: Callable[[int], int]) -> int:
+    """Return what ``count`` images need, from what one and two do."""
+    one, two = measured(1), measured(2)
+    return one + (two - one) * (count - 1)
+
+
+def _graph_bytes(
+    network: FlatNetwork, shape: tuple[int, int, int], classes: int, images: int, *, twice: bool = True
+) -> int:
+    """Return the bytes that autograd keeps for a loss, and, if ``twice``, for its gradient that is differentiated."""
     seen: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -88,8 +119,8 @@ def _graph_bytes(network: FlatNetwork, shape: tuple[int, int, int], classes: int
     params = network.initial(rng.stream("planning")).requires_grad_()
     x = torch.randn((images, *shape), generator=rng.stream("images")).requires_grad_()
     y = torch.eye(classes)[torch.arange(images) % classes]
-    kept = []
+    kept: list[object] = []
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = torch.nn.functional.cross_entropy(network(params, x), y)
-        kept.append(torch.autograd.grad(loss, params, create_graph=True))
+        kept.append(torch.autograd.grad(loss, params, create_graph=True) if twice else loss)
     return sum(seen.values())

@@ -16,12 +16,12 @@ from datadistill.config import RunConfig
 from datadistill.core.arrays import Params, Scalar
 from datadistill.core.errors import CannotCompileError, UsageError
 from datadistill.core.randomness import Randomness
-from datadistill.methods import Problem
+from datadistill.methods import Problem, Unrolled
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.compiler import can_compile
 from datadistill.runtime.device import free_bytes, total_bytes, usable_cores
 from datadistill.runtime.executor import Executor, SideBySide
-from datadistill.stages.memory import Estimate, Settings, estimate, peak
+from datadistill.stages.memory import Estimate, Settings, estimate, estimate_method, peak
 from datadistill.stages.session import Session
 from datadistill.training.fit import Examples, Fitted, fit
 from datadistill.training.schedules import TrainingRecipe
@@ -42,6 +42,7 @@ FORWARDS_PER_STEP = 12
 """Operations of a student step and its adjoint, in forward passes."""
 
 FORWARDS_PER_TRAINING_STEP = 3
+"""Operations of a training step, and of a student's that is not differentiated, in forward passes."""
 
 _WORTH_COMPILING = 1e14
 """Operations from which on compiling repays the half minute that it takes; about five minutes on two cores."""
@@ -77,6 +78,13 @@ def make_unroll(session: Session, problem: Problem) -> Unroll:
     )
 
 
+def iteration_forwards(unrolled: Unrolled, batch: int) -> int:
+    """Return the operations of an outer iteration with ``batch`` images per step, in forward passes of one image."""
+    further = FORWARDS_PER_STEP - FORWARDS_PER_TRAINING_STEP
+    steps = FORWARDS_PER_TRAINING_STEP * unrolled.steps + further * unrolled.differentiated
+    return unrolled.trainings * (batch * steps + FORWARDS_PER_TRAINING_STEP * unrolled.real_batch)
+
+
 def _agreement(session: Session, problem: Problem, decisions: dict[str, Any]) -> float:
     """Return the cosine between the gradients of a short training in bfloat16 and in float32, by the images.
 
@@ -84,7 +92,7 @@ def _agreement(session: Session, problem: Problem, decisions: dict[str, Any]) ->
         UsageError: If they point in different directions.
     """
     unrolled = session.config.method.unrolled
-    batch = unrolled.batch_size if unrolled is not None else None
+    batch = unrolled.batch(len(problem.initial_images)) if unrolled is not None else None
     start = problem.network.initial(Randomness(0).stream("planning")).to(problem.device)
 
     def moved(end: Params) -> Scalar:
@@ -106,16 +114,16 @@ def _decisions(session: Session, problem: Problem) -> dict[str, Any]:
     engine, unrolled = session.config.engine, session.config.method.unrolled
     if unrolled is None:
         raise ValueError("this method does not differentiate through training")
-    batch = min(unrolled.batch_size or len(problem.initial_images), len(problem.initial_images))
-    batch *= session.config.windows
-    forwards = FORWARDS_PER_STEP * batch * unrolled.steps * unrolled.trainings * session.config.iterations
+    count, windows = len(problem.initial_images), session.config.windows
+    batch = unrolled.batch(count)
+    forwards = iteration_forwards(unrolled, batch * windows) * session.config.iterations
     compiled = _worth_compiling(session, problem.network, forwards)
-    failure = _compiler_fails(session, lambda: _try_student(problem, unrolled.batch_size)) if compiled else None
+    failure = _compiler_fails(session, lambda: _try_student(problem, batch)) if compiled else None
     compiled = compiled and failure is None
     changes = wanted_engine(session.config, compiled=compiled)
     if engine.strategy == "auto":
         shape, classes = problem.data.card.shape, problem.data.classes
-        need = estimate(problem.network, shape, classes, batch=batch, steps=unrolled.steps)
+        need = estimate_method(problem.network, shape, classes, unrolled, images=count, windows=windows)
         changes |= choose(need, _machine(session), changes)
         if changes["micro_batch"] is not None and problem.network.statistics_count:
             raise UsageError(f"{problem.network.name} has batch norm, its steps cannot be split; raise --memory-limit")

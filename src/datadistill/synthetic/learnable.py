@@ -23,6 +23,7 @@ class Rates:
         targets: For the targets.
         label_logits: For their logits, where those are learned.
         student_lr: For the student's step size.
+        raw_student_lr: For what a softplus makes step sizes of, where that is learned.
         momentum: Of those that are numbers, in [0, 1).
     """
 
@@ -30,6 +31,7 @@ class Rates:
     targets: float | Rule | None = None
     label_logits: float | Rule | None = None
     student_lr: float | Rule | None = None
+    raw_student_lr: float | Rule | None = None
     momentum: float = 0.5
 
     def of(self, name: str) -> Rule | None:
@@ -46,12 +48,13 @@ class LearnableSet:
     """
 
     label_tensor: ClassVar[str] = "targets"
+    lr_tensor: ClassVar[str] = "student_lr"
 
     def __init__(self, images: Images, targets: Targets, rates: Rates, student_lr: Tensor | None = None) -> None:
         self.rates = rates
         self.values: dict[str, Tensor] = {"images": images.clone(), self.label_tensor: targets.clone()}
         if student_lr is not None:
-            self.values["student_lr"] = student_lr.to(images).clone()
+            self.values[self.lr_tensor] = student_lr.to(images).clone()
         rules = {name: rates.of(name) for name in self.values}
         self.rules = {name: rule for name, rule in rules.items() if rule is not None}
         self.velocities = {name: torch.zeros_like(self.values[name]) for name in self.rules}
@@ -101,10 +104,10 @@ class LearnableSet:
 
     def freeze(self) -> SyntheticSet:
         """Return a detached copy as a synthetic set."""
-        shown = {name: value for name, value in self.values.items() if name != self.label_tensor}
-        return SyntheticSet(
-            **{name: value.detach().clone() for name, value in {**shown, "targets": self.targets}.items()}
-        )
+        shown = {"images": self.images, "targets": self.targets}
+        if self.lr_tensor in self.values:
+            shown["student_lr"] = self.student_lr
+        return SyntheticSet(**{name: value.detach().clone() for name, value in shown.items()})
 
     def tensors(self) -> dict[str, Tensor]:
         """Return values, momenta and second moments by name, and the number of updates where a rule asks for it."""
