@@ -445,7 +445,10 @@ def test_a_table_that_may_be_absent_is_made_and_taken_away_by_a_setting() -> Non
     assert changed == replace(plain, texture=Texture(canvas=2, samples=3))
     assert from_toml(to_toml(changed), source="again") == changed
     assert from_toml(to_toml(changed), source="again", settings=("texture=none",)) == plain
-    assert refused(GOOD, "texture=3") == "--set texture=3: 'texture' is a table; set one of its keys: canvas, samples"
+    assert (
+        refused(GOOD, "texture=3")
+        == "--set texture=3: 'texture' is a table; set one of its keys: canvas, samples, start"
+    )
     assert refused(GOOD, "texture.canvass=3").endswith("unknown key 'texture.canvass'; did you mean 'canvas'?")
 
 
@@ -456,6 +459,8 @@ def test_a_texture_is_refused_where_it_could_not_be_seen(preprocess: str) -> Non
 
 
 def test_a_texture_is_refused_by_what_looks_at_whole_images() -> None:
+    message = refused(GOOD, "texture.start=tiles", "initial=noise")
+    assert message.endswith("texture.start is for initial = 'real', and it is 'noise'")
     message = refused(GOOD, "texture.canvas=2", "method.mtt.labels=teacher")
     assert "texture: method 'mtt', as it is set, looks at whole images outside student steps" in message
     with pytest.raises(ConfigError, match="texture: method 'datm', as it is set, looks at whole images"):

@@ -284,9 +284,9 @@ def test_terms_are_added_to_the_objective(name, problem, monkeypatch):
     before = state.images.clone()
     alone, gradients = method.gradient(problem, state, rng.at(1))
     monkeypatch.setattr(state, "update", updates.append)
-    metrics = step(method, replace(problem, terms=(term, term)), state, rng.at(1))
+    metrics = step(method, replace(problem, terms={"first": term, "second": term}), state, rng.at(1))
     assert same({key: metrics.pop(key) for key in alone}, alone)
-    assert {key: value.item() for key, value in metrics.items()} == {"term_0": 2.5, "term_1": 2.5}
+    assert {key: value.item() for key, value in metrics.items()} == {"first": 2.5, "second": 2.5}
     expected = {"targets": torch.zeros_like(state.targets), **gradients}
     expected["images"] = expected["images"] + 3.0 + 3.0
     expected["targets"] = expected["targets"] + 1.0 + 1.0

@@ -55,7 +55,7 @@ def test_too_many_are_refused(data, preprocess):
 
 
 def test_a_canvas_of_real_images_is_made_of_distinct_ones_of_its_class(data, preprocess):
-    texture = Texture(canvas=2)
+    texture = Texture(canvas=2, start="tiles")
     canvases, targets = initial_set("real", data, preprocess, ipc=2, rng=Randomness(0), texture=texture)
     assert canvases.shape == (tiny.CLASSES * 2, *texture.shape(tiny.SHAPE))
     pixels, used = preprocess.invert(canvases), []
@@ -74,4 +74,4 @@ def test_canvases_of_noise_are_as_large(data, preprocess):
 
 def test_too_many_for_the_canvases_are_refused(data, preprocess):
     with pytest.raises(DataError, match="has 20 images, 24 were asked for"):
-        initial_set("real", data, preprocess, ipc=6, rng=Randomness(0), texture=Texture(canvas=2))
+        initial_set("real", data, preprocess, ipc=6, rng=Randomness(0), texture=Texture(canvas=2, start="tiles"))

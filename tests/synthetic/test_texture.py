@@ -54,10 +54,32 @@ def test_windows_are_differentiable_whatever_rows_are_repeated():
 
 def test_assembled_canvases_hold_their_images_row_by_row():
     images = canvases(n=8, size=4)
-    whole = Texture().assemble(images)
+    whole = Texture(start="tiles").assemble(images)
     assert whole.shape == (2, 2, 8, 8)
     for i, (down, along) in enumerate([(0, 0), (0, 4), (4, 0), (4, 4)]):
         assert torch.equal(whole[1, :, down : down + 4, along : along + 4], images[4 + i])
+
+
+@pytest.mark.parametrize("canvas", [2, 4])
+def test_mirrored_canvases_meet_in_equal_pixels_everywhere(canvas):
+    images, size = canvases(n=3, size=4), 4
+    texture = Texture(canvas=canvas)
+    whole = texture.assemble(images)
+    assert texture.tiles == 1
+    assert whole.shape == (3, 2, 4 * canvas, 4 * canvas)
+    for down in range(canvas):
+        for along in range(canvas):
+            tile = whole[:, :, down * size : (down + 1) * size, along * size : (along + 1) * size]
+            flipped = images.flip([axis for axis, odd in ((2, down % 2), (3, along % 2)) if odd])
+            assert torch.equal(tile, flipped)
+    assert seam(whole, canvas) == 0
+
+
+def test_what_fills_a_canvas():
+    assert [Texture(canvas=c).tiles for c in (1, 2, 3, 4)] == [1, 1, 9, 1]
+    assert Texture(canvas=2, start="tiles").tiles == 4
+    with pytest.raises(ValueError, match="start 'mirrored' needs an even canvas, got 3"):
+        Texture(canvas=3, start="mirrored")
 
 
 class TestSeam:
@@ -68,7 +90,7 @@ class TestSeam:
         """Between columns within a tile nothing changes but a little noise."""
         colours = torch.tensor([0.0, 1.0, 1.0, 0.0]).view(4, 1, 1, 1).expand(4, 1, 4, 4)
         noise = 0.01 * torch.rand(4, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-        assert seam(Texture().assemble(colours + noise), 2) > 100
+        assert seam(Texture(start="tiles").assemble(colours + noise), 2) > 100
 
     @pytest.mark.parametrize("canvas", [1, 2])
     def test_is_the_ratio_of_two_means_worked_out_by_hand(self, canvas):

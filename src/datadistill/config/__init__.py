@@ -3,11 +3,11 @@
 A method's dataclass is its own schema; nothing here repeats a default of another room.
 """
 
+from datadistill.config.full import FullConfig, TeachersConfig
 from datadistill.config.load import apply_settings, from_toml, load_recipe, recipes, to_toml
 from datadistill.config.schema import (
     EngineConfig,
     ExpertsConfig,
-    FullConfig,
     Published,
     RunConfig,
     WatchConfig,
@@ -19,6 +19,7 @@ __all__ = [
     "FullConfig",
     "Published",
     "RunConfig",
+    "TeachersConfig",
     "WatchConfig",
     "apply_settings",
     "from_toml",

@@ -16,6 +16,7 @@ from datadistill.core.registry import find
 from datadistill.core.structure import parse_value, structure, unstructure
 from datadistill.data import check_name
 from datadistill.methods import METHODS
+from datadistill.methods.terms import TERMS
 
 _RECIPES = resources.files("datadistill.config") / "recipes"
 
@@ -77,8 +78,15 @@ def from_toml(text: str, *, source: str, settings: tuple[str, ...] = ()) -> RunC
     if not isinstance(tables, dict) or len(tables) != 1:
         raise ConfigError(f"{source}: exactly one table [method.<name>] is needed; methods: {', '.join(METHODS)}")
     ((name, fields),) = tables.items()
-    method = structure(_method_class(name, source), fields, source=source, key=f"method.{name}")
-    return structure(RunConfig, {**data, "method": method}, source=source)
+    method = structure(_class("method", name, source), fields, source=source, key=f"method.{name}")
+    tables = data.pop("terms", {})
+    if not isinstance(tables, dict):
+        raise ConfigError(f"{source}: terms are tables [terms.<name>]; terms: {', '.join(TERMS)}")
+    terms = {
+        name: structure(_class("term", name, source), fields, source=source, key=f"terms.{name}")
+        for name, fields in tables.items()
+    }
+    return structure(RunConfig, {**data, "method": method, "terms": terms}, source=source)
 
 
 def to_toml(config: RunConfig) -> str:
@@ -143,8 +151,8 @@ def apply_settings(data: dict[str, Any], settings: tuple[str, ...]) -> None:
 
 def _hint_of(path: tuple[str, ...], source: str) -> Any:
     """Return the annotated type of the field at a dotted path."""
-    if path[0] == "method" and len(path) == 3:  # method.<name>.<field>
-        cls: Any = _method_class(path[1], source)
+    if path[0] in ("method", "terms") and len(path) == 3:  # method.<name>.<field>
+        cls: Any = _class(path[0].removesuffix("s"), path[1], source)
         path = path[2:]
     else:
         cls = RunConfig
@@ -154,7 +162,7 @@ def _hint_of(path: tuple[str, ...], source: str) -> Any:
         if not dataclasses.is_dataclass(hint):
             raise ConfigError(f"{source}: '{'.'.join(path[:depth])}' has no keys below it")
         hints = typing.get_type_hints(hint)
-        if part not in hints or (hint is RunConfig and part == "method"):
+        if part not in hints or (hint is RunConfig and part in ("method", "terms")):
             raise ConfigError(f"{source}: unknown key '{'.'.join(path[: depth + 1])}'{nearest(part, _keys(hint))}")
         hint = hints[part]
     return hint
@@ -166,13 +174,15 @@ def _table_of(hint: Any) -> Any:
     return tables[0] if tables else hint
 
 
-def _method_class(name: str, source: str) -> Any:
+def _class(kind: str, name: str, source: str) -> Any:
+    """Return the class behind ``[method.<name>]`` or ``[terms.<name>]``."""
     try:
-        return find(METHODS, name, "method").cls
+        return find(METHODS, name, kind).cls if kind == "method" else find(TERMS, name, kind).cls
     except UnknownNameError as error:
         raise ConfigError(f"{source}: {error}") from error
 
 
 def _keys(cls: Any) -> list[str]:
     fields = [field.name for field in dataclasses.fields(cls)]
-    return [name if name != "method" else f"method.<{'|'.join(METHODS)}>.<field>" for name in fields]
+    shown = {"method": f"method.<{'|'.join(METHODS)}>.<field>", "terms": f"terms.<{'|'.join(TERMS)}>.<field>"}
+    return [shown.get(name, name) for name in fields]

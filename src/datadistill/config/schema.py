@@ -6,12 +6,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from datadistill.augment import build_augment
+from datadistill.config.full import FullConfig, TeachersConfig
 from datadistill.core.errors import ConfigError, UsageError
 from datadistill.core.registry import find
 from datadistill.evaluate.pools import expand, parted
 from datadistill.evaluate.protocol import PROTOCOLS, Protocol
 from datadistill.experts.imported import PREFIX
 from datadistill.methods import METHODS
+from datadistill.methods.base import Need
 from datadistill.networks import canonical_name
 from datadistill.runtime.device import Precision
 from datadistill.synthetic.initial import Initial
@@ -92,39 +94,6 @@ class ExpertsConfig:
             decay_at=self.decay_at,
             reset_momentum=self.reset_momentum,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FullTraining(TrainingRecipe):
-    """:class:`TrainingRecipe` with the defaults of the full-set baseline, so that one of them can be changed alone."""
-
-    epochs: int = 30
-    batch_size: int = 128
-    lr: float = 0.02
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: Literal["constant", "step", "cosine"] = "cosine"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FullConfig:
-    """The baseline: ordinary training on the full real set, by a schedule of its own; computed once.
-
-    Attributes:
-        networks: Networks trained; 0 leaves the baseline out.
-        augment: Augmentation; absent for the one of the run.
-        training: The schedule.
-        seed: Of the family.
-    """
-
-    networks: int = 1
-    augment: str | None = None
-    training: FullTraining = field(default_factory=FullTraining)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.networks < 0:
-            raise ValueError(f"networks must not be negative, got {self.networks}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +226,9 @@ class RunConfig:
             are faster with one.
         store: Folder of the experts; absent for ``experts`` beside the run directory.
         method: The method; one table ``[method.<name>]``.
+        terms: Additions to its objective; tables ``[terms.<name>]``.
         experts: How experts are trained.
+        teachers: How teachers are trained, where the method or a term needs them.
         evaluate: Fields of the ``default`` protocol, as this recipe wants them.
         full: The full-set baseline.
         watch: What is looked at while distilling.
@@ -280,8 +251,10 @@ class RunConfig:
     threads: int | None = None
     store: str | None = None
     method: Any
+    terms: dict[str, Any] = field(default_factory=dict)
     texture: Texture | None = None
     experts: ExpertsConfig = field(default_factory=ExpertsConfig)
+    teachers: TeachersConfig = field(default_factory=TeachersConfig)
     evaluate: Protocol = field(default_factory=Protocol)
     full: FullConfig = field(default_factory=FullConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
@@ -311,6 +284,10 @@ class RunConfig:
                 f"ipc: {self.ipc} images of a class cannot be cut into {unrolled.parts} batches of equal size, as "
                 f"method.{self.method_name} has it"
             )
+        if self.texture is not None and self.texture.start and self.initial != "real":
+            raise ValueError(f"texture.start is for initial = 'real', and it is '{self.initial}'")
+        if self.texture is not None and self.terms:
+            raise ValueError("texture: terms look at whole images, and a canvas is none")
         needed, trained = self.method.expert_epochs_needed, self.experts.epochs
         if trained is not None and trained < needed and self.experts.imported is None:
             raise ValueError(f"experts.epochs is {trained}, the method needs {needed} (latest start plus span)")
@@ -335,6 +312,8 @@ class RunConfig:
         """Refuse unknown names, and pin the source of code of the user's own."""
         for key, network in (("network", self.network), ("evaluate.network", self.evaluate.network)):
             _check(key, canonical_name, network)
+        for network in self.teachers.networks:
+            _check("teachers.networks", canonical_name, network)
         if ":" in self.network:
             object.__setattr__(self, "network", canonical_name(self.network))
         if ":" in (self.evaluate.network or ""):
@@ -348,7 +327,7 @@ class RunConfig:
                 f"augment: '{self.augment}' mixes targets, which a student that is differentiated does not; "
                 "mixing is for experts.augment, full.augment and evaluate.augment"
             )
-        for key in ("experts", "full", "evaluate"):
+        for key in ("experts", "teachers", "full", "evaluate"):
             _check(f"{key}.augment", build_augment, getattr(self, key).augment)
 
     @property
@@ -383,9 +362,14 @@ class RunConfig:
         return protocol.networks * (1 + others + protocol.random_draws)
 
     @property
+    def needs(self) -> frozenset[Need]:
+        """What method and terms need to have been trained on real data."""
+        return frozenset(self.method.needs).union(*(term.needs for term in self.terms.values()))
+
+    @property
     def trains_experts(self) -> bool:
         """Whether the run needs experts and makes them itself."""
-        return "experts" in self.method.needs and self.experts.imported is None
+        return "experts" in self.needs and self.experts.imported is None
 
     @property
     def expert_epochs(self) -> int:

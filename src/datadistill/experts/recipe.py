@@ -21,7 +21,8 @@ class ExpertRecipe:
         network: Canonical name.
         augment: Canonical name.
         training: Epochs, step size, momentum and schedule.
-        snapshots: ``all``: parameters are kept before the first epoch and after each; ``last``: only at the end.
+        snapshots: ``all``: parameters are kept before the first epoch and after each; ``last``: only at the end; or the
+            epochs after which they are kept, in ascending order.
         seed: Expert ``j`` draws from the streams ``("expert", j)`` of this seed.
     """
 
@@ -33,8 +34,16 @@ class ExpertRecipe:
     network: str
     augment: str
     training: TrainingRecipe
-    snapshots: Literal["all", "last"] = "all"
+    snapshots: Literal["all", "last"] | tuple[int, ...] = "all"
     seed: int
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The epochs after which parameters are kept, in order; 0 is before the first."""
+        last = self.training.epochs_run
+        if isinstance(self.snapshots, tuple):
+            return self.snapshots
+        return (last,) if self.snapshots == "last" else tuple(range(last + 1))
 
     @property
     def key(self) -> str:

@@ -4,7 +4,8 @@
 
     <store>/<content key>/
       recipe.json                    everything that changes the weights
-      trajectory_000.safetensors     params [epochs+1, p], row 0 before the first epoch; statistics [s]
+      trajectory_000.safetensors     params [epochs+1, p], row 0 before the first epoch; statistics [s] of the last
+                                     row; of chosen epochs only: params [e p], statistics [e s]
       trajectory_000.json            seed, accuracy, checksum; written after the tensors
       trajectory_000.partial/        an expert in the making, one file per epoch
       manifest.json                  derived from the sidecars; written last
@@ -128,17 +129,23 @@ class ExpertStore:
             raise CorruptFileError(f"{trajectory_path(self.folder, expert)}: {error}") from error
         return Segment(start.to(self.device), target.to(self.device), expert, epoch)
 
-    def final(self, expert: int) -> tuple[Params, Statistics]:
-        """Return the parameters and batch-norm statistics of ``expert`` after its last epoch.
+    def final(self, expert: int, epoch: int | None = None) -> tuple[Params, Statistics]:
+        """Return the parameters and batch-norm statistics of ``expert`` after its last epoch, or a chosen one.
 
         Raises:
+            ValueError: If that epoch was not kept, or not its statistics.
             CorruptFileError: If the file has become unreadable.
         """
-        path = trajectory_path(self.folder, expert)
+        path, kept = trajectory_path(self.folder, expert), self.sidecars[expert].epochs
+        wanted = kept[-1] if epoch is None else epoch
         try:
             with safetensors.safe_open(path, framework="pt") as stored:
-                params = stored.get_slice("params")[len(self.sidecars[expert].epochs) - 1].clone()  # aligned
                 statistics = stored.get_tensor("statistics")
+                if wanted not in kept or (statistics.dim() == 1 and wanted != kept[-1]):
+                    raise ValueError(f"expert {expert} was not kept for use after epoch {wanted}, only {kept}")
+                row = kept.index(wanted)
+                params = stored.get_slice("params")[row].clone()  # aligned
+                statistics = statistics if statistics.dim() == 1 else statistics[row].clone()
         except (SafetensorError, OSError) as error:
             raise CorruptFileError(f"{path}: {error}") from error
         return params.to(self.device), statistics.to(self.device)

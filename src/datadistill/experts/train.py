@@ -117,8 +117,8 @@ def train_one(task: ExpertTask, index: int) -> Generator[float, None, None]:
             if not math.isfinite(losses[-1]):
                 raise NonFiniteError(f"expert {index}, epoch {state.epoch}: the loss is {losses[-1]}; try a smaller lr")
             _write_epoch(partial, state, losses, before + time.perf_counter() - begun)
-            if task.recipe.snapshots == "last":
-                for epoch in _epochs_on_disk(partial)[:-1]:  # several after a kill between writing and removing
+            for epoch in _epochs_on_disk(partial)[:-1]:  # several after a kill between writing and removing
+                if epoch not in task.recipe.kept:
                     _epoch_path(partial, epoch).unlink()
             yield losses[-1]
         _finish(task, index, state, losses, before + time.perf_counter() - begun)
@@ -127,14 +127,17 @@ def train_one(task: ExpertTask, index: int) -> Generator[float, None, None]:
 def _finish(task: ExpertTask, index: int, state: Fitted, losses: list[float], seconds: float) -> None:
     """Make one file of all epochs, write the sidecar, remove what is no longer needed."""
     partial = _partial_path(task.folder, index)
-    last = task.recipe.training.epochs_run
-    kept = [last] if task.recipe.snapshots == "last" else list(range(last + 1))
-    rows = torch.stack([read_tensors(_epoch_path(partial, epoch))[0]["params"] for epoch in kept])
-    content = {"params": rows, "statistics": state.statistics}
+    kept = task.recipe.kept
+    epochs = [read_tensors(_epoch_path(partial, epoch))[0] for epoch in kept]
+    rows = torch.stack([epoch["params"] for epoch in epochs])
+    statistics = state.statistics
+    if isinstance(task.recipe.snapshots, tuple):  # networks to be used at any of these epochs
+        statistics = torch.stack([epoch["statistics"] for epoch in epochs])
+    content = {"params": rows, "statistics": statistics}
     checksum = write_tensors(trajectory_path(task.folder, index), content)
     sidecar = Sidecar(
         index=index,
-        epochs=tuple(kept),
+        epochs=kept,
         parameters=rows.shape[1],
         checksum=checksum,
         validation_accuracy=_score(task, state) if task.validation else None,

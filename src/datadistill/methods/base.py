@@ -4,8 +4,8 @@ A method gives gradients; it does not descend. ``step`` adds the gradients of th
 updates the set, and lets the method advance its own networks. It is written once, here.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -16,7 +16,7 @@ from datadistill.core.arrays import Images, Scalar, Targets
 from datadistill.core.randomness import Randomness
 from datadistill.core.resumable import Resumable
 from datadistill.data import Preprocess, RealData
-from datadistill.experts import ExpertStore
+from datadistill.experts import ExpertStore, TeacherPool
 from datadistill.networks import FlatNetwork
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.synthetic.texture import Texture
@@ -53,7 +53,9 @@ class Problem:
         initial_targets: Their one-hot targets, ``[n k]``.
         unroll: The differentiable-training engine, set up by the plan; for methods that unroll.
         experts: Trajectories; for methods that need them.
-        terms: Additions to the objective.
+        teachers: Trained networks; for methods and terms that need them.
+        source: The set the teachers were trained on, where that is another one, with its own map to network space.
+        terms: Additions to the objective, by name.
         iterations: Outer iterations of the run, for step sizes that change over it; absent where none does.
     """
 
@@ -66,7 +68,9 @@ class Problem:
     texture: Texture | None = None
     unroll: Unroll | None = None
     experts: ExpertStore | None = None
-    terms: tuple[Term, ...] = ()
+    teachers: TeacherPool | None = None
+    source: tuple[RealData, Preprocess] | None = None
+    terms: Mapping[str, Term] = field(default_factory=dict)
     iterations: int | None = None
 
     @property
@@ -83,6 +87,16 @@ class Problem:
         if self.experts is None:
             raise ValueError("this method needs experts, and the problem has none")
         return self.experts
+
+    def require_teachers(self) -> TeacherPool:
+        """Return the teachers.
+
+        Raises:
+            ValueError: If the problem was set up without any.
+        """
+        if self.teachers is None:
+            raise ValueError("this needs teachers, and the problem has none")
+        return self.teachers
 
     def require_unroll(self) -> Unroll:
         """Return the engine.
@@ -201,11 +215,10 @@ class Method(Protocol[S]):
 def step(method: Method[S], problem: Problem, state: S, rng: Randomness) -> Metrics:
     """Take one outer iteration: gradients of method and terms, update, advance. Return the metrics."""
     metrics, gradients = method.gradient(problem, state, rng)
-    for number, term in enumerate(problem.terms):
-        value, extra = term(state.images, state.targets, rng.child("term", number))
-        metrics[f"term_{number}"] = value
-        for name, gradient in extra.items():
-            gradients[name] = gradients[name] + gradient if name in gradients else gradient
+    for name, term in problem.terms.items():
+        metrics[name], extra = term(state.images, state.targets, rng.child("term", name))
+        for tensor, gradient in extra.items():
+            gradients[tensor] = gradients[tensor] + gradient if tensor in gradients else gradient
     _update(state, gradients, metrics.get(UPDATE_TAKEN))
     method.advance(problem, state, rng)
     return metrics

@@ -113,3 +113,17 @@ class ExpertsUsed:
     content_key: str
     store: str
     checksums: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeachersUsed:
+    """Which stored teachers a run used.
+
+    Attributes:
+        dataset: What they were trained on.
+        pools: By architecture.
+    """
+
+    schema_version: ClassVar[int] = 1
+    dataset: str
+    pools: dict[str, ExpertsUsed]

@@ -39,6 +39,11 @@ class RunDir:
         return self.root / "experts.json"
 
     @property
+    def teachers(self) -> Path:
+        """Content keys and checksums of the teachers used."""
+        return self.root / "teachers.json"
+
+    @property
     def distill(self) -> Path:
         """Everything the distillation writes."""
         return self.root / "distill"

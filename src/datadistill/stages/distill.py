@@ -15,11 +15,12 @@ from datadistill.methods import METHODS, Problem
 from datadistill.runtime.atomic import content_key
 from datadistill.runtime.executor import InProcess
 from datadistill.runtime.metrics import append_rows, cut_back
-from datadistill.runtime.records import ExpertsUsed, load_record
+from datadistill.runtime.records import ExpertsUsed, TeachersUsed, load_record
 from datadistill.stages.experts import open_experts
 from datadistill.stages.observers import Checkpoint, Frames, Log, Probe, Variants, read_checkpoint
 from datadistill.stages.planning import decide, evaluation_executor, training_compiled
 from datadistill.stages.session import Session
+from datadistill.stages.teachers import open_teachers, source_of
 from datadistill.synthetic.artifact import Artifact, Card, SyntheticSet, save_artifact
 from datadistill.synthetic.initial import initial_set
 from datadistill.synthetic.pictures import tidy_columns
@@ -142,9 +143,16 @@ def plan_distill(session: Session) -> None:
 def make_problem(session: Session) -> Problem:
     """Return what the method works on, with the experts and the engine of the plan where it needs them."""
     problem, method = bare_problem(session), session.config.method
-    if "experts" in method.needs:
+    needs = session.config.needs
+    if "experts" in needs:
         problem = replace(problem, experts=open_experts(session))
-    return replace(problem, unroll=decide(session, problem)) if method.unrolled else problem
+    if "teachers" in needs:
+        problem = replace(problem, teachers=open_teachers(session), source=source_of(session))
+    if method.unrolled:
+        problem = replace(problem, unroll=decide(session, problem))
+    rng = session.rng.child("distill", "terms")
+    terms = {name: term.prepare(problem, rng.child(name)) for name, term in session.config.terms.items()}
+    return replace(problem, terms=terms)
 
 
 def bare_problem(session: Session) -> Problem:
@@ -212,10 +220,13 @@ def make_card(
 ) -> Card:
     """Return the card of a set that belongs to this run."""
     config, data = session.config, session.data.card
-    trained_by = {}
+    trained_by: dict[str, Any] = {}
     if session.run.experts.exists():
         used = load_record(ExpertsUsed, session.run.experts)
         trained_by = {"experts": used.content_key, "count": len(used.checksums)}
+    if session.run.teachers.exists():
+        pools = load_record(TeachersUsed, session.run.teachers).pools
+        trained_by["teachers"] = {name: pool.content_key for name, pool in pools.items()}
     return Card(
         dataset=data.name,
         classes=data.classes,

@@ -1,20 +1,13 @@
-"""Stage ``experts``: train what the method needs on real data, or find it in the store."""
+"""Stage ``experts``: train what method and terms need on real data, or find it in the store."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Literal
 
-from datadistill.augment import build_augment
-from datadistill.core.errors import RunError
-from datadistill.experts import ExpertRecipe, ExpertStore, ExpertTask, train_experts
-from datadistill.experts.store import trajectory_path
-from datadistill.networks import canonical_name
+from datadistill.experts import ExpertStore, ExpertTask, train_experts
 from datadistill.runtime.records import ExpertsUsed, load_record, save_record
+from datadistill.stages.families import check_used, network_task, used
 from datadistill.stages.imported_experts import open_imported
-from datadistill.stages.planning import training_compiled
 from datadistill.stages.session import Session
-from datadistill.training.fit import Examples
-from datadistill.training.schedules import TrainingRecipe
+from datadistill.stages.teachers import train_teachers
 
 
 def run_experts(session: Session, stop: Callable[[], bool] = lambda: False) -> None:
@@ -29,19 +22,25 @@ def run_experts(session: Session, stop: Callable[[], bool] = lambda: False) -> N
         RunError: If a worker died, or imported experts are not there.
         UsageError: If imported experts do not fit the run.
     """
-    if "experts" not in session.config.method.needs:
+    if not session.config.needs:
         session.run.update_stage("experts", state="done")
         return
     with session.stage("experts") as ending:
-        if session.config.experts.imported:
-            _record(session, open_imported(session))
-            return
-        task = expert_task(session)
-        count = session.config.experts.count
-        if train_experts(task, count, session.reporter, session.executor, stop=stop):
-            _record(session, ExpertStore.open(task.folder, count, session.device))
-        else:
+        trainings = {"experts": _train_experts, "teachers": train_teachers}
+        if not all(trainings[need](session, stop) for need in sorted(session.config.needs)):
             ending.state = "stopped"
+
+
+def _train_experts(session: Session, stop: Callable[[], bool]) -> bool:
+    """Train the experts that are missing, and say whether all are there now."""
+    if session.config.experts.imported:
+        _record(session, open_imported(session))
+        return True
+    task, count = expert_task(session), session.config.experts.count
+    done = train_experts(task, count, session.reporter, session.executor, stop=stop)
+    if done:
+        _record(session, ExpertStore.open(task.folder, count, session.device))
+    return done
 
 
 def open_experts(session: Session) -> ExpertStore:
@@ -66,56 +65,21 @@ def _record(session: Session, store: ExpertStore) -> None:
     Raises:
         RunError: If they are not.
     """
-    checksums = {trajectory_path(store.folder, s.index).name: s.checksum for s in store.sidecars}
-    used = ExpertsUsed(content_key=store.folder.name, store=str(store.folder.parent), checksums=checksums)
-    path = session.run.experts
-    if not path.exists():
-        save_record(path, used)
-    elif load_record(ExpertsUsed, path).checksums != checksums:
-        raise RunError(f"{store.folder}: not the experts this run was started with; start a new run")
+    path, now = session.run.experts, used(store)
+    if path.exists():
+        check_used(load_record(ExpertsUsed, path), now)
+    else:
+        save_record(path, now)
 
 
 def expert_task(session: Session) -> ExpertTask:
     """Return what the experts of a run are."""
     wanted = session.config.experts
     training = wanted.training(session.config.expert_epochs)
-    return _task(session, session.config.network, training, wanted.augment, wanted.seed, "all")
+    return network_task(session, session.config.network, training, wanted.augment, wanted.seed, "all")
 
 
 def full_task(session: Session, network: str) -> ExpertTask:
     """Return what the networks trained on the full set are: experts of which only the end is kept."""
     wanted = session.config.full
-    return _task(session, network, wanted.training, wanted.augment, wanted.seed, "last")
-
-
-def _task(
-    session: Session,
-    network: str,
-    training: TrainingRecipe,
-    augment: str | None,
-    seed: int,
-    snapshots: Literal["all", "last"],
-) -> ExpertTask:
-    data, preprocess = session.data, session.preprocess
-    # A whitening matrix has other last bits on other machines; what it was fitted on counts.
-    space = {key: value for key, value in preprocess.description.items() if key != "checksum"}
-    recipe = ExpertRecipe(
-        dataset=data.card.name,
-        data_checksum=data.card.checksum,
-        data_split=data.card.split,
-        validation=session.config.validation,
-        preprocess=space,
-        network=canonical_name(network),
-        augment=build_augment(augment or session.config.augment).description,
-        training=training,
-        snapshots=snapshots,
-        seed=seed,
-    )
-    return ExpertTask(
-        recipe=recipe,
-        folder=Path(session.plan.store) / recipe.key,
-        network=session.build_network(network),
-        train=Examples(data.train.images, data.train.labels, preprocess),
-        validation=Examples(data.validation.images, data.validation.labels, preprocess),
-        compiled=training_compiled(session),
-    )
+    return network_task(session, network, wanted.training, wanted.augment, wanted.seed, "last")

@@ -91,6 +91,24 @@ class Session:
         return fit_preprocess(self.config.preprocess, self.data, cache).to(self.device)
 
     @cached_property
+    def teacher_data(self) -> RealData:
+        """What teachers are trained on: the data of the run, or the set the recipe names."""
+        name, root = self.config.teachers.dataset, Path(self.plan.data_root)
+        if name in (None, self.config.dataset):
+            return self.data
+        data = load_dataset(str(name), root, validation=self.config.validation, reporter=self.reporter)
+        return data.to(self.device)
+
+    @cached_property
+    def teacher_preprocess(self) -> Preprocess:
+        """The map from bytes to the space in which teachers are trained."""
+        wanted = self.config.teachers.preprocess
+        if self.teacher_data is self.data and wanted in (None, self.config.preprocess):
+            return self.preprocess
+        cache = Path(self.plan.store) / "whitening"
+        return fit_preprocess(wanted or self.config.preprocess, self.teacher_data, cache).to(self.device)
+
+    @cached_property
     def network(self) -> FlatNetwork:
         """The student network."""
         return self.build_network(self.config.network)

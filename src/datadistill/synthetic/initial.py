@@ -31,7 +31,7 @@ def initial_set(
         preprocess: Maps bytes to the space a network sees.
         ipc: Images per class, at least 1.
         rng: Stream ``initial`` is drawn from it.
-        texture: Makes canvases of the images: as many distinct ones of the class as fill each.
+        texture: Makes canvases of the images, one or several distinct ones of the class each.
 
     Raises:
         DataError: If a class has fewer training images than are needed.

@@ -6,6 +6,7 @@ is trained on the set sees windows only, so that no place of a canvas is its edg
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -22,19 +23,30 @@ class Texture:
     Attributes:
         canvas: Images side by side on a canvas, and one below the other, at least 1.
         samples: Windows that every use of a canvas takes, at least 1.
+        start: What canvases of real images are made of: ``mirrored``: one image and its mirror images, which meet
+            without seams, on a canvas of an even number of images; ``tiles``: different images. Absent for ``mirrored``
+            where the number is even.
     """
 
     canvas: int = 2
     samples: int = 1
+    start: Literal["mirrored", "tiles"] | None = None
 
     def __post_init__(self) -> None:
         if min(self.canvas, self.samples) < 1:
             raise ValueError(f"canvas and samples must be at least 1, got {self.canvas} and {self.samples}")
+        if self.start == "mirrored" and self.canvas % 2:
+            raise ValueError(f"start 'mirrored' needs an even canvas, got {self.canvas}; set start = 'tiles'")
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether canvases of real images are one image and its mirror images."""
+        return self.start == "mirrored" or (self.start is None and self.canvas % 2 == 0)
 
     @property
     def tiles(self) -> int:
-        """Images that fill a canvas."""
-        return self.canvas * self.canvas
+        """Real images that fill a canvas at the start."""
+        return 1 if self.mirrored else self.canvas * self.canvas
 
     def shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
         """Return channels, height and width of a canvas for images of this shape."""
@@ -77,6 +89,9 @@ class Texture:
     def assemble(self, images: Images) -> Float[Tensor, "_ c H W"]:
         """Return canvases made of ``images``, ``tiles`` of them each, row by row."""
         c, h, w = images.shape[1:]
+        if self.mirrored:
+            pair = torch.cat([images, images.flip(3)], 3)
+            return torch.cat([pair, pair.flip(2)], 2).repeat(1, 1, self.canvas // 2, self.canvas // 2)
         grid = images.view(-1, self.canvas, self.canvas, c, h, w)
         return grid.permute(0, 3, 1, 4, 2, 5).reshape(-1, *self.shape((c, h, w)))
 

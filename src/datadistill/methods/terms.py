@@ -1,0 +1,42 @@
+"""Terms: additions to the objective of any method, each a table ``[terms.<name>]`` of a recipe."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from datadistill.core.randomness import Randomness
+from datadistill.methods.base import Need, Problem, Term
+
+
+@runtime_checkable
+class TermSettings(Protocol):
+    """What a term is before it has met a problem; the fields of the frozen dataclass are its hyper-parameters."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What must have been trained on real data beforehand."""
+        ...
+
+    def prepare(self, problem: Problem, rng: Randomness) -> Term:
+        """Return the term, with whatever it looks up again and again worked out; ``rng`` draws the same every time."""
+        ...
+
+
+@dataclass(frozen=True)
+class TermEntry:
+    """One line of the registry.
+
+    Attributes:
+        cls: The settings of the term.
+        summary: One line for ``datadistill methods``.
+        paper: Reference, as printed.
+        bibtex: For ``datadistill cite``.
+    """
+
+    cls: type[Any]  # TermSettings; as a type it could not be checked, classes have no protocol with attributes
+    summary: str
+    paper: str
+    bibtex: str
+
+
+TERMS: dict[str, TermEntry] = {}
+"""Every term by name."""
