@@ -11,7 +11,7 @@ from datadistill.unroll.optimisers import initial_state
 STRATEGIES = ("adjoint", "stored")
 OPTIMISERS = [Momentum(0.9), Adam(), Adam(betas=(0.5, 0.9), eps=1e-3)]
 SMOOTH = "convnet-1-w4-sigmoid-nonorm"
-"""No weight whose gradient is 0 but for rounding: Adam divides by it, and the textbook formula has no derivative there."""
+"""No weight has a gradient of 0 but for rounding: Adam divides by it, and the textbook formula has no derivative."""
 
 every_optimiser = pytest.mark.parametrize("optimiser", OPTIMISERS, ids=str)
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)

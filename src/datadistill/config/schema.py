@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from datadistill.augment import build_augment
 from datadistill.config.full import FullConfig, TeachersConfig
+from datadistill.config.students import check_students
 from datadistill.core.errors import ConfigError, UsageError
 from datadistill.core.registry import find
 from datadistill.evaluate.pools import expand, parted
@@ -279,11 +280,9 @@ class RunConfig:
                 f"texture: method '{self.method_name}', as it is set, looks at whole images outside student steps, "
                 "and a canvas is none"
             )
-        if (unrolled := self.method.unrolled) is not None and self.ipc % unrolled.parts:
-            raise ValueError(
-                f"ipc: {self.ipc} images of a class cannot be cut into {unrolled.parts} batches of equal size, as "
-                f"method.{self.method_name} has it"
-            )
+        check_students(
+            self.method.unrolled, self.method.needs, ipc=self.ipc, network=self.network, teachers=self.teachers
+        )
         if self.texture is not None and self.texture.start and self.initial != "real":
             raise ValueError(f"texture.start is for initial = 'real', and it is '{self.initial}'")
         if self.texture is not None and self.terms:

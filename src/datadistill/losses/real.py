@@ -1,7 +1,8 @@
 """What a trained network makes of real images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 import torch.nn.functional as F
 
 from datadistill.core.arrays import Images, Labels, Params, Scalar
@@ -21,6 +22,10 @@ class RealLoss:
     network: FlatNetwork
     images: Images
     labels: Labels
+
+    def taking(self, label: int, other: int) -> "RealLoss":
+        """Return the loss that takes images of class ``label`` for images of class ``other``."""
+        return replace(self, labels=torch.where(self.labels == label, other, self.labels))
 
     def __call__(self, params: Params) -> Scalar:
         """Return the loss at ``params``."""

@@ -1,7 +1,7 @@
 """One file per method, named as in its paper.
 
-Methods never import each other: what two share goes down a floor, or into ``base``, ``draws`` and ``segments``, which
-are none.
+Methods never import each other: what two share goes down a floor, or into ``base``, ``draws``, ``segments`` and
+``student``, which are none.
 """
 
 from dataclasses import dataclass
@@ -105,6 +105,16 @@ VARIANTS: dict[str, VariantEntry] = {
   author    = {Du, Jiawei and Jiang, Yidi and Tan, Vincent Y. F. and Zhou, Joey Tianyi and Li, Haizhou},
   booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
   year      = {2023}
+}""",
+    ),
+    "rat-bptt": VariantEntry(
+        "backprop, with a window, order = shuffled, optimiser = adam and clip",
+        "Feng et al.: Embarrassingly Simple Dataset Distillation, ICLR 2024",
+        """@inproceedings{feng2024embarrassingly,
+  title     = {Embarrassingly Simple Dataset Distillation},
+  author    = {Feng, Yunzhen and Vedantam, Ramakrishna and Kempe, Julia},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2024}
 }""",
     ),
     "tesla": VariantEntry(

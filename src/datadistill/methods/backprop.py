@@ -24,60 +24,66 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Int64
+import torch.nn.functional as F
 from torch import Tensor
 
 from datadistill.augment import Augment, build_augment
+from datadistill.core.arrays import Targets
 from datadistill.core.randomness import Randomness
 from datadistill.methods.base import Metrics, Need, Problem, TensorGradients, Unrolled
-from datadistill.methods.draws import InitialWeights, draw_real_loss, draw_starts
+from datadistill.methods.draws import InitialWeights, check_classes, draw_real_loss, draw_starts
+from datadistill.methods.student import StudentTraining
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.synthetic.learnable import Rates
 from datadistill.synthetic.rules import Drops, Rule
-from datadistill.synthetic.step_sizes import SoftplusSet
-from datadistill.unroll import draw_steps
+from datadistill.synthetic.step_sizes import SoftLabelledSoftplusSet, SoftplusSet
 
 _BETAS = (0.5, 0.999)  # of the outer Adam
+_CERTAINTY = 0.9  # of the first labels, where they are learned: a softmax is never 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackProp:
+class BackProp(StudentTraining):
     """The loss on real images of networks that were trained on the synthetic ones, and nothing else.
 
     Attributes:
-        batches: S, batches the set is cut into, each with as many images of every class; one is a step's.
-        passes: E, passes over the batches in their order, with step sizes of their own.
-        student_lr: η̃ of every step before the first iteration, > 0.
         image_lr: Step size of Adam for the pixels.
-        student_lr_lr: Step size of Adam for what a softplus makes η̃ of; absent for ``image_lr``.
-        decay_every: Iterations after which both step sizes are multiplied by ``decay_factor``, again and again; absent
-            for never.
+        student_lr_lr: Step size of Adam for what a softplus makes the step sizes of; absent for ``image_lr``.
+        label_lr: Step size of Adam for the logits of the labels; absent for hard labels.
+        decay_every: Iterations after which all these are multiplied by ``decay_factor``, again and again; absent for
+            never.
         decay_factor: In (0, 1].
+        clip: The multiple of its usual norm, a moving average, that a gradient is cut to; absent for never.
         batch_real: Real images in the loss.
         real_augment: Augmentation of the real images; that of the run is for the synthetic ones.
-        initial_weights: ``random``: new in every iteration; ``fixed``: the same in all, drawn from the seed.
+        initial_weights: ``random``: new in every iteration; ``fixed``: the same in all, drawn from the seed;
+            ``teachers``: of so many of the run's teachers.
         networks: n, networks per iteration.
+        attack_class: Class whose real images the loss takes for those of ``target_class``; absent for none.
+        target_class: See there.
     """
 
-    batches: int = 10
-    passes: int = 3
-    student_lr: float = 0.02
     image_lr: float = 0.01
     student_lr_lr: float | None = None
+    label_lr: float | None = None
     decay_every: int | None = None
     decay_factor: float = 0.5
+    clip: float | None = None
     batch_real: int = 1024
     real_augment: str = "none"
     initial_weights: InitialWeights = "random"
     networks: int = 1
+    attack_class: int | None = None
+    target_class: int | None = None
 
     def __post_init__(self) -> None:
-        if min(self.batches, self.passes, self.batch_real, self.networks) < 1:
-            raise ValueError("batches, passes, batch_real and networks must be at least 1")
-        if not (self.student_lr > 0 and self.image_lr > 0 and (self.student_lr_lr or 0) >= 0):
+        super().__post_init__()
+        if min(self.batch_real, self.networks) < 1:
+            raise ValueError(f"batch_real and networks must be at least 1, got {self.batch_real}, {self.networks}")
+        if not (self.image_lr > 0 and (self.student_lr_lr or 0) >= 0 and (self.label_lr or 0) >= 0):
             raise ValueError(
-                "student_lr and image_lr must be positive, student_lr_lr not negative, got "
-                f"{self.student_lr}, {self.image_lr}, {self.student_lr_lr}"
+                "image_lr must be positive, student_lr_lr and label_lr not negative, got "
+                f"{self.image_lr}, {self.student_lr_lr}, {self.label_lr}"
             )
         if (self.decay_every is not None and self.decay_every < 1) or not 0 < self.decay_factor <= 1:
             raise ValueError(
@@ -85,11 +91,17 @@ class BackProp:
             )
         if self._real_augment.mixes:
             raise ValueError(f"real_augment: '{self.real_augment}' mixes targets; real images keep theirs")
+        if (self.attack_class is None) != (self.target_class is None) or (
+            self.attack_class is not None and self.attack_class == self.target_class
+        ):
+            raise ValueError("attack_class and target_class go together, and are two")
+        if self.attack_class is not None and self.initial_weights != "teachers":
+            raise ValueError("attack_class: attacked are trained networks; set initial_weights = 'teachers'")
 
     @property
     def needs(self) -> frozenset[Need]:
-        """Nothing."""
-        return frozenset()
+        """Teachers, where networks start as those."""
+        return frozenset({"teachers"} if self.initial_weights == "teachers" else ())
 
     @property
     def expert_epochs_needed(self) -> int:
@@ -97,14 +109,9 @@ class BackProp:
         return 0
 
     @property
-    def steps(self) -> int:
-        """T, steps of a network."""
-        return self.batches * self.passes
-
-    @property
     def unrolled(self) -> Unrolled:
         """T steps on one of S batches, for every network."""
-        return Unrolled(self.steps, trainings=self.networks, parts=self.batches, real_batch=self.batch_real)
+        return replace(super().unrolled, trainings=self.networks, real_batch=self.batch_real)
 
     @property
     def variant_names(self) -> tuple[str, ...]:
@@ -116,40 +123,42 @@ class BackProp:
 
         Raises:
             ValueError: If the images of a class cannot be cut into ``batches``.
+            UsageError: If there is no such class to attack.
         """
-        self._order(problem)
-        student_lr = torch.full((self.steps,), self.student_lr, dtype=problem.initial_images.dtype)
-        return SoftplusSet(problem.initial_images, problem.initial_targets, self._rates(problem), student_lr)
+        check_classes(problem, attack_class=self.attack_class, target_class=self.target_class)
+        rates, sizes = self._rates(problem), self.first_step_sizes(problem)
+        if self.label_lr is None:
+            return SoftplusSet(problem.initial_images, problem.initial_targets, rates, sizes)
+        return SoftLabelledSoftplusSet(problem.initial_images, _logits(problem.initial_targets), rates, sizes)
 
     def gradient(self, problem: Problem, state: SoftplusSet, rng: Randomness) -> tuple[Metrics, TensorGradients]:
         """Return the mean loss of ``networks`` networks on one real batch, and its gradients."""
-        engine, student_lr, total = problem.require_unroll(), state.student_lr, dict[str, Tensor]()
+        engine, total = problem.require_unroll(), dict[str, Tensor]()
         loss = draw_real_loss(problem, rng, batch=self.batch_real, augment=self._real_augment)
-        steps = draw_steps(
-            rng,
-            problem.augment,
-            images=len(state.images),
-            steps=self.steps,
-            batch_size=None,
-            device=problem.device,
-            texture=problem.texture,
-            order=self._order(problem),
-        )
+        if self.attack_class is not None and self.target_class is not None:
+            loss = loss.taking(self.attack_class, self.target_class)
+        steps = self.draw(problem, rng)
+        lr = state.student_lr if self.step_sizes == "shared" else state.student_lr[: len(steps)]
         for start in draw_starts(problem, rng, kind=self.initial_weights, count=self.networks):
-            found = engine(start, state.images, state.targets, student_lr, steps, loss)
-            for name in ("loss", "images", "student_lr"):
+            found = engine(start, state.images, state.targets, lr, steps, loss, window=self.window, optimiser=self.rule)
+            for name in ("loss", "images", "targets", "student_lr"):
                 value = getattr(found, name) / self.networks
                 total[name] = total[name] + value if name in total else value
-        metrics = {"real_loss": total["loss"], "student_lr": student_lr.mean()}
-        return metrics, {"images": total["images"], "raw_student_lr": state.through_softplus(total["student_lr"])}
+        on_lr = F.pad(total["student_lr"], (0, len(state.student_lr) - len(lr)))  # steps after the window have none
+        gradients = {"images": total["images"], "raw_student_lr": state.through_softplus(on_lr)}
+        if isinstance(state, SoftLabelledSoftplusSet):
+            gradients["label_logits"] = state.through_softmax(total["targets"])
+        metrics = {"real_loss": total["loss"], "student_lr": state.student_lr.mean()}
+        if self.window is not None:
+            metrics["end_step"] = total["loss"].new_tensor(len(steps))
+        return metrics, gradients
 
     def advance(self, problem: Problem, state: SoftplusSet, rng: Randomness) -> None:
         """Nothing: every network is trained within one iteration."""
 
     def export(self, problem: Problem, state: SoftplusSet) -> SyntheticSet:
-        """Return images and targets, with the rows and the step size of every step."""
-        order = self._order(problem).repeat(self.passes, 1).to(problem.device)
-        return replace(state.freeze(), order=order)
+        """Return images and targets, with the rows and the step size of every step where the order is fixed."""
+        return self.scheduled(problem, state.freeze())
 
     def variants(self, problem: Problem, state: SoftplusSet) -> dict[str, SyntheticSet]:
         """Return none."""
@@ -159,13 +168,6 @@ class BackProp:
     def _real_augment(self) -> Augment:
         return build_augment(self.real_augment)
 
-    def _order(self, problem: Problem) -> Int64[Tensor, "s b"]:
-        """Return the rows of each batch: as many images of every class."""
-        n, k = problem.initial_targets.shape
-        if n % (k * self.batches):
-            raise ValueError(f"{n // k} images of a class cannot be cut into {self.batches} batches of equal size")
-        return torch.arange(n).view(k, self.batches, -1).transpose(0, 1).flatten(1)
-
     def _rates(self, problem: Problem) -> Rates:
         if self.decay_every is None:
             drops = None
@@ -173,6 +175,13 @@ class BackProp:
             raise ValueError("decay_every needs to know how many iterations there are")
         else:
             drops = Drops(tuple(range(self.decay_every, problem.iterations, self.decay_every)), self.decay_factor)
-        images = Rule(lr=self.image_lr, optimiser="adam", betas=_BETAS, schedule=drops)
+        images = Rule(lr=self.image_lr, optimiser="adam", betas=_BETAS, schedule=drops, clip=self.clip)
         lr = self.image_lr if self.student_lr_lr is None else self.student_lr_lr
-        return Rates(images=images, raw_student_lr=replace(images, lr=lr))
+        labels = None if self.label_lr is None else replace(images, lr=self.label_lr)
+        return Rates(images=images, raw_student_lr=replace(images, lr=lr), label_logits=labels)
+
+
+def _logits(targets: Targets) -> Tensor:
+    """Return logits of distributions that are all but certain of hard labels."""
+    others = (1 - _CERTAINTY) / (targets.shape[1] - 1)
+    return torch.log(targets * (_CERTAINTY - others) + others)

@@ -138,6 +138,7 @@ class Unrolled:
         trainings: Students per iteration, one after another.
         parts: Where there is no ``batch_size``: even parts of the set, one of which is a batch.
         window: Steps that are differentiated, the last ones; absent for all.
+        vectors: Weights of the student, and what its optimiser remembers of each.
         real_batch: Real images in the loss at the end point, at most; 0 where it looks at none.
         whole_images: Whether the method looks at the synthetic images outside the student's steps as well, so that they
             have to be images and not textures.
@@ -148,6 +149,7 @@ class Unrolled:
     trainings: int = 1
     parts: int = 1
     window: int | None = None
+    vectors: int = 1
     real_batch: int = 0
     whole_images: bool = False
 

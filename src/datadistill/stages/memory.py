@@ -78,6 +78,7 @@ def estimate_method(
     """Return what an iteration of a method is made of, on a set of ``images``, each seen through so many windows."""
     batch = unrolled.batch(images) * windows
     need = estimate(network, shape, classes, batch=batch, steps=unrolled.differentiated)
+    need = replace(need, vector=need.vector * unrolled.vectors)
     if not unrolled.real_batch:
         return need
     loss = _for_images(unrolled.real_batch, lambda real: _graph_bytes(network, shape, classes, real, twice=False))

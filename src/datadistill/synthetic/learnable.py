@@ -11,6 +11,8 @@ from datadistill.core.errors import CorruptFileError
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.synthetic.rules import Rule
 
+_NORM_DECAY = 0.9  # of the moving average of norms
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
@@ -60,6 +62,7 @@ class LearnableSet:
         self.velocities = {name: torch.zeros_like(self.values[name]) for name in self.rules}
         adaptive = [name for name, rule in self.rules.items() if rule.optimiser == "adam"]
         self.squares = {name: torch.zeros_like(self.values[name]) for name in adaptive}
+        self.norms = {name: self.values[name].new_zeros(()) for name, rule in self.rules.items() if rule.clip}
         self.updates = torch.zeros((), dtype=torch.int64)  # on the CPU, where no device has to be waited for
 
     @property
@@ -81,7 +84,8 @@ class LearnableSet:
         """Take one optimiser step, in place, with the gradients of the learned tensors."""
         done = int(self.updates)
         for name, rule in self.rules.items():
-            delta = -rule.lr_at(done) * self._direction(name, rule, gradients[name], done + 1)
+            gradient = gradients[name] if rule.clip is None else self._clipped(name, rule.clip, gradients[name])
+            delta = -rule.lr_at(done) * self._direction(name, rule, gradient, done + 1)
             value = self.values[name]
             if name == "student_lr":
                 lowered = value * torch.exp(delta.clamp(max=0) / value)
@@ -90,6 +94,18 @@ class LearnableSet:
             else:
                 value.add_(delta)
         self.updates += 1
+
+    def _clipped(self, name: str, clip: float, gradient: Tensor) -> Tensor:
+        """Return a gradient with a norm of at most ``clip`` times the average, which takes what is left of it in.
+
+        The first one that is not 0 is left as it is.
+        """
+        norm: Tensor = torch.linalg.vector_norm(gradient)
+        average = self.norms[name]
+        begun = average > 0
+        bounded = torch.where(begun, torch.minimum(norm, clip * average), norm)
+        average.copy_(torch.where(begun, average.lerp(bounded, 1 - _NORM_DECAY), bounded))
+        return gradient * (bounded / norm.clamp(min=torch.finfo(norm.dtype).tiny))
 
     def _direction(self, name: str, rule: Rule, gradient: Tensor, number: int) -> Tensor:
         """Return what update ``number``, from 1, multiplies with the step size; moments change in place."""
@@ -110,9 +126,10 @@ class LearnableSet:
         return SyntheticSet(**{name: value.detach().clone() for name, value in shown.items()})
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return values, momenta and second moments by name, and the number of updates where a rule asks for it."""
+        """Return values, momenta, second moments and norms by name, and the number of updates where one asks for it."""
         momenta = {f"velocity.{name}": velocity for name, velocity in self.velocities.items()}
         momenta |= {f"square.{name}": square for name, square in self.squares.items()}
+        momenta |= {f"norm.{name}": norm for name, norm in self.norms.items()}
         counted = any(rule.counts for rule in self.rules.values())
         return {**self.values, **momenta, **({"updates": self.updates} if counted else {})}
 
