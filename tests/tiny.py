@@ -14,8 +14,8 @@ from datadistill.core.randomness import Randomness
 from datadistill.data import RealData, fit_preprocess
 from datadistill.data.assemble import assemble, make_split
 from datadistill.data.split import hold_out
-from datadistill.experts import ExpertRecipe, ExpertStore, ExpertTask, train_experts
-from datadistill.methods import ATT, DATM, MTT, BackProp, Problem
+from datadistill.experts import ExpertRecipe, ExpertStore, ExpertTask, Teacher, TeacherPool, train_experts
+from datadistill.methods import APM, ATT, DATM, MTT, BackProp, Problem
 from datadistill.networks import build_network
 from datadistill.runtime.progress import Silent
 from datadistill.synthetic.initial import initial_set
@@ -57,7 +57,10 @@ _MTT, _ATT = MTT(**_SEGMENTS), ATT(**_SEGMENTS, average_decay=0.9)
 _DATM = DATM(**_SEGMENTS, first_max_start_epoch=1, expansion_iterations=2, label_lr=1.0, loss_threshold=2.0)
 _BACKPROP = BackProp(batches=2, passes=2, student_lr=0.1, image_lr=0.02, batch_real=16, networks=2)
 
+_APM = APM(image_lr=5.0, refresh_every=2, snapshots=2, student_epochs=4, chunk=4)
+
 SETTINGS: dict[str, Setting] = {
+    "apm": Setting(_APM, replace(_APM, refresh_every=100), "objective"),
     "att": Setting(_ATT, replace(_ATT, max_start_epoch=1, batch_syn=None), "matching_loss"),
     "backprop": Setting(_BACKPROP, replace(_BACKPROP, batch_real=1000, initial_weights="fixed"), "real_loss"),
     "datm": Setting(
@@ -152,6 +155,7 @@ def problem(
     data = data or real_data()
     preprocess = fit_preprocess("normalise", data)
     flat, chosen = build_network(network, SHAPE, CLASSES), build_augment(augment)
+    trained = None if store is None else experts(store, count, network=network, data=data)
     images, targets = initial_set("real", data, preprocess, ipc=IPC, rng=Randomness(0))
     return Problem(
         data=data,
@@ -161,7 +165,11 @@ def problem(
         initial_images=images.to(dtype),
         initial_targets=targets.to(dtype),
         unroll=Unroll(flat, chosen, **engine),
-        experts=None if store is None else experts(store, count, network=network, data=data),
+        experts=trained,
+        teachers=None
+        if trained is None
+        else TeacherPool(tuple(Teacher(flat, *trained.final(j)) for j in range(count))),
+        iterations=20,
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from datadistill.core.errors import DivergenceError, NonFiniteError, NumericalError
 from datadistill.core.randomness import Randomness
 from datadistill.methods import Method, Problem, step
-from datadistill.methods.base import UPDATE_TAKEN
+from datadistill.methods.base import UPDATE_TAKEN, begin
 from datadistill.runtime.metrics import Row
 from datadistill.synthetic.artifact import SyntheticSet
 
@@ -83,10 +83,11 @@ def distill(
         NonFiniteError: If a metric or an image is not finite.
         DivergenceError: If the objective or the step size exploded.
     """
-    state = method.init(problem, rng.at(0))
-    done = 0
-    if resume is not None:
+    if resume is None:
+        done, state = 0, begin(method, problem, rng)
+    else:
         done, tensors = resume
+        state = method.init(problem, rng.at(0))
         state.restore(tensors)
     waiting: list[dict[str, Tensor]] = []
     for i in range(done + 1, iterations + 1):

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import torch.nn.functional as F
+
 from datadistill.augment import build_augment
 from datadistill.core.errors import UsageError
 from datadistill.core.randomness import Randomness
@@ -73,8 +75,9 @@ def real_examples(data: RealData, preprocess: Preprocess, split: Literal["test",
 
 
 def synthetic_examples(synthetic: SyntheticSet, texture: Texture | None = None) -> Examples:
-    """Return a synthetic set as training examples, seen as its card says."""
-    return Examples(synthetic.images, synthetic.targets, texture=texture)
+    """Return a synthetic set as training examples, seen as its card says; logits are met by the L1 distance."""
+    criterion = F.l1_loss if synthetic.logits else F.cross_entropy
+    return Examples(synthetic.images, synthetic.targets, texture=texture, criterion=criterion)
 
 
 def step_size(protocol: Protocol, synthetic: SyntheticSet) -> float:

@@ -33,11 +33,11 @@ class Teacher:
 
     def __call__(self, images: Images) -> Logits:
         """Return its logits, ``[n k]``, differentiable in the images."""
-        return self.network(self.params, self.adapt(images), self.statistics)
+        return self.network(self.params.to(images), self.adapt(images), self.statistics.to(images))
 
     def features(self, images: Images) -> Float[Tensor, "n d"]:
         """Return what its last linear layer sees, differentiable in the images."""
-        return self.network.features(self.params, self.adapt(images), self.statistics)
+        return self.network.features(self.params.to(images), self.adapt(images), self.statistics.to(images))
 
 
 @dataclass(frozen=True)

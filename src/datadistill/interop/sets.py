@@ -36,7 +36,7 @@ def export_set(artifact: Artifact, destination: Path) -> str:
             neither grey nor RGB.
     """
     synthetic, card = artifact.synthetic, artifact.card
-    labels = synthetic.targets.argmax(1)
+    labels = artifact.labels
     pixels = artifact.preprocess.to_pixels(synthetic.images)
     if destination.suffix == ".npz":
         arrays = {"images": pixels, "targets": synthetic.targets, "labels": labels}

@@ -7,6 +7,7 @@ Methods never import each other: what two share goes down a floor, or into ``bas
 from dataclasses import dataclass
 from typing import Any
 
+from datadistill.methods.apm import APM
 from datadistill.methods.att import ATT
 from datadistill.methods.backprop import BackProp
 from datadistill.methods.base import Method, Metrics, Problem, Unrolled, step
@@ -47,6 +48,19 @@ class VariantEntry:
 
 
 METHODS: dict[str, MethodEntry] = {
+    "apm": MethodEntry(
+        APM,
+        "images on which a teacher and students of the set disagree, with its labels",
+        "Chen et al.: Dataset Distillation via Adversarial Prediction Matching, 2023",
+        """@misc{chen2023dataset,
+  title         = {Dataset Distillation via Adversarial Prediction Matching},
+  author        = {Chen, Mingyang and Huang, Bo and Lu, Junda and Li, Bing and Wang, Yi and
+                   Cheng, Minhao and Wang, Wei},
+  year          = {2023},
+  eprint        = {2312.08912},
+  archivePrefix = {arXiv}
+}""",
+    ),
     "att": MethodEntry(
         ATT,
         "as mtt, with the number of student steps chosen in every iteration",
@@ -134,6 +148,7 @@ PUBLISHED: dict[str, MethodEntry | VariantEntry] = {**METHODS, **VARIANTS}
 """Whatever has a paper, by name."""
 
 __all__ = [
+    "APM",
     "ATT",
     "DATM",
     "METHODS",

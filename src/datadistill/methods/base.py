@@ -194,7 +194,7 @@ class Method(Protocol[S]):
         ...
 
     def init(self, problem: Problem, rng: Randomness) -> S:
-        """Return the state before the first iteration."""
+        """Return the state before the first iteration; cheap, as it is called when a run is resumed as well."""
         ...
 
     def gradient(self, problem: Problem, state: S, rng: Randomness) -> tuple[Metrics, TensorGradients]:
@@ -202,7 +202,10 @@ class Method(Protocol[S]):
         ...
 
     def advance(self, problem: Problem, state: S, rng: Randomness) -> None:
-        """Train whatever networks the method carries along, after the update; most do nothing here."""
+        """Train whatever networks the method carries along, after the update; most do nothing here.
+
+        Called once more at iteration 0, before the first, where the networks of a new run are made.
+        """
         ...
 
     def export(self, problem: Problem, state: S) -> SyntheticSet:
@@ -212,6 +215,13 @@ class Method(Protocol[S]):
     def variants(self, problem: Problem, state: S) -> dict[str, SyntheticSet]:
         """Return other sets that the method makes on the way, by name: ``averaged``. Most return none."""
         ...
+
+
+def begin(method: Method[S], problem: Problem, rng: Randomness) -> S:
+    """Return the state before the first iteration of a new run, with whatever networks it carries."""
+    state = method.init(problem, rng.at(0))
+    method.advance(problem, state, rng.at(0))
+    return state
 
 
 def step(method: Method[S], problem: Problem, state: S, rng: Randomness) -> Metrics:

@@ -116,7 +116,7 @@ def rows_by_class(artifact: Artifact) -> list[list[int]]:
     k = len(card.classes)
     if n == k * card.ipc:
         return [list(range(label * card.ipc, (label + 1) * card.ipc)) for label in range(k)]
-    labels = artifact.synthetic.targets.argmax(1).tolist()
+    labels = artifact.labels.tolist()
     return [[row for row in range(n) if labels[row] == label] for label in range(k)]
 
 

@@ -100,12 +100,13 @@ def _judged(session: Session) -> int | None:
 
 def _save(session: Session, end: Progress, probe: Probe | None) -> None:
     """Write the artifact, the other sets of the method, and the set that did best on validation images."""
-    run = session.run
-    save_artifact(run.synthetic, _artifact(session, end.export(), end.iteration))
+    run, last = session.run, end.export()
+    save_artifact(run.synthetic, _artifact(session, last, end.iteration))
     for name, synthetic in end.variants().items():
         save_artifact(run.variant(name), _artifact(session, synthetic, end.iteration))
     if probe is not None and probe.best:
-        selected = _artifact(session, SyntheticSet(**probe.best), probe.iteration)
+        best: dict[str, Any] = probe.best
+        selected = _artifact(session, replace(last, **best), probe.iteration)
         save_artifact(run.variant("selected"), selected)
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from datadistill.core.arrays import Images, Targets
+from datadistill.core.arrays import Images, Labels, Targets
 from datadistill.core.errors import CorruptFileError, UsageError
 from datadistill.core.randomness import Randomness
 from datadistill.data.preprocess import Preprocess, load_preprocess
@@ -27,24 +27,28 @@ class SyntheticSet:
         targets: Distributions over the classes, or one-hot rows, or raw logits (``card.label_kind``).
         student_lr: Learned step size: one entry, or one per step; absent where the method learns none.
         order: Rows used in each step, where the method prescribes them.
+        logits: Whether targets are raw logits of a teacher, to be met as they are, not as distributions.
     """
 
     images: Images
     targets: Targets
     student_lr: Float[Tensor, " _"] | None = None
     order: Int64[Tensor, "t b"] | None = None
+    logits: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
-    def label_kind(self) -> Literal["hard", "soft"]:
-        """``hard`` if every target names one class alone, ``soft`` otherwise."""
+    def label_kind(self) -> Literal["hard", "soft", "logits"]:
+        """``hard`` if every target names one class alone, ``logits`` if they are raw, ``soft`` otherwise."""
+        if self.logits:
+            return "logits"
         return "hard" if bool(torch.equal(self.targets.amax(1), self.targets.sum(1))) else "soft"
 
     def to(self, device: torch.device) -> "SyntheticSet":
         """Return the set on another device."""
-        moved = {name: tensor.to(device) for name, tensor in self.tensors().items()}
+        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in self.tensors().items()}
         return replace(self, **moved)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -118,6 +122,14 @@ class Artifact:
     card: Card
     preprocess: Preprocess
 
+    @property
+    def labels(self) -> Labels:
+        """The classes of the images, ``[n]``: by their targets; of logits by their place, as a teacher may err."""
+        synthetic, k = self.synthetic, len(self.card.classes)
+        if synthetic.logits and len(synthetic) == k * self.card.ipc:
+            return torch.arange(k, device=synthetic.images.device).repeat_interleave(self.card.ipc)
+        return synthetic.targets.argmax(1)
+
     def pixels(self) -> Images:
         """Return the images in [0, 1], clamped: what a person looks at."""
         return self.preprocess.to_pixels(self.synthetic.images).clamp(0, 1)
@@ -172,10 +184,10 @@ def load_artifact(folder: Path | str) -> Artifact:
         raise CorruptFileError(
             f"{folder}: the tensors do not have the shapes on the card ({n} images of {card.image_shape})"
         )
-    if foreign := set(tensors) - {field.name for field in fields(SyntheticSet)}:
+    if foreign := set(tensors) - {field.name for field in fields(SyntheticSet) if field.name != "logits"}:
         raise CorruptFileError(f"{folder / 'synthetic.safetensors'}: holds a tensor '{min(foreign)}' of no known use")
     try:
         preprocess = load_preprocess(card.preprocess, whitening)
     except UsageError as error:
         raise CorruptFileError(f"{folder / 'card.json'}: {error}") from error
-    return Artifact(SyntheticSet(**tensors), card, preprocess)
+    return Artifact(SyntheticSet(**tensors, logits=card.label_kind == "logits"), card, preprocess)

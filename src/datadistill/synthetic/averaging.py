@@ -1,5 +1,7 @@
 """A learned set with a moving average of its images."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -33,8 +35,7 @@ class AveragedSet(LearnableSet):
             images = self.images if self.corrected else self.average
         else:
             images = self.average / (1 - self.decay ** int(self.updates))
-        values = {**self.freeze().tensors(), "images": images.clone()}
-        return SyntheticSet(**values)
+        return replace(self.freeze(), images=images.clone())
 
     def tensors(self) -> dict[str, Tensor]:
         """Return values, momenta and the average by name."""

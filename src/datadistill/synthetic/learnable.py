@@ -1,7 +1,7 @@
 """The synthetic set while it is being learned: images, targets, step size, and how each is updated."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -123,7 +123,8 @@ class LearnableSet:
         shown = {"images": self.images, "targets": self.targets}
         if self.lr_tensor in self.values:
             shown["student_lr"] = self.student_lr
-        return SyntheticSet(**{name: value.detach().clone() for name, value in shown.items()})
+        copies: dict[str, Any] = {name: value.detach().clone() for name, value in shown.items()}
+        return SyntheticSet(**copies)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return values, momenta, second moments and norms by name, and the number of updates where one asks for it."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from datadistill.augment import Augment, Draws
@@ -16,7 +17,7 @@ from datadistill.core.randomness import Randomness
 from datadistill.networks import FlatNetwork
 from datadistill.synthetic.texture import Texture
 from datadistill.training.schedules import TrainingRecipe
-from datadistill.training.step import TrainingStep
+from datadistill.training.step import Criterion, TrainingStep
 
 _STEPS_PER_DRAW = 64
 _STATISTICS_MOMENTUM = 0.1  # PyTorch's default weight of the newest batch in running statistics
@@ -33,15 +34,17 @@ class Examples:
 
     Attributes:
         images: Bytes or floats, ``[n c h w]``, on the device.
-        targets: Class indices ``[n]`` or distributions ``[n k]``.
+        targets: Class indices ``[n]``, or distributions or logits ``[n k]``.
         prepare: Turns rows of ``images`` into network inputs: normalisation, whitening, or nothing.
         texture: How they are seen in training, where they are canvases.
+        criterion: What training minimises: cross-entropy, or, where targets are logits, the L1 distance to these.
     """
 
     images: Tensor
     targets: Tensor
     prepare: Callable[[Tensor], Images] = as_they_are
     texture: Texture | None = None
+    criterion: Criterion = F.cross_entropy
 
     def __len__(self) -> int:
         return len(self.images)
@@ -96,7 +99,7 @@ def fit(
         rng: Streams ``order`` and ``augment``, and ``texture`` where there is one, are drawn from it.
         compiled: Whether steps on whole batches are compiled; a smaller last one is not worth it.
     """
-    eager, whole = (TrainingStep(network, wanted, recipe.gsam) for wanted in (False, compiled))
+    eager, whole = (TrainingStep(network, wanted, recipe.gsam, examples.criterion) for wanted in (False, compiled))
     n, size = len(examples), min(recipe.batch_size, len(examples))
     steps = -(-n // size)
     epochs_per_draw = max(1, _STEPS_PER_DRAW // steps)
