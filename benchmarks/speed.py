@@ -14,6 +14,7 @@ holds the two together. No number on it is typed in.
 ```bash
 python benchmarks/run.py mtt --data-root DIR            # one iteration of trajectory matching
 python benchmarks/run.py mtt --memory --data-root DIR   # its peak of memory with 10 and with 80 student steps
+python benchmarks/run.py dd --data-root DIR             # one iteration of Dataset Distillation, 1 and 8 students
 python benchmarks/run.py experts --data-root DIR        # an epoch of an expert over 5,000 images
 python benchmarks/run.py evaluate --data-root DIR       # five networks, ten epochs each, and their tests
 ```

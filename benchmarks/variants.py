@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks import problem, reference
+from benchmarks import distillation, problem, reference
 from benchmarks.cases import Case
 from datadistill.evaluate.protocol import Protocol as EvaluationProtocol
 from datadistill.evaluate.run import Subject, judge
@@ -121,6 +121,20 @@ class OurTrajectories:
         self.state.update({"images": images, "student_lr": student_lr})
 
 
+def distilling(job: Job, dtype: torch.dtype = torch.float32) -> distillation.Given:
+    """Return what Dataset Distillation is given."""
+    return distillation.Given(
+        job.case, problem.flat_network(job.case), problem.read(job.folder, job.device, "train"), dtype
+    )
+
+
+def exact(job: Job) -> "ReferenceTrajectories | distillation.Published":
+    """Return the reference formulation of a gradient, in float64."""
+    if job.case.benchmark == "dd":
+        return distillation.Published(distilling(job, torch.float64))
+    return ReferenceTrajectories(job, torch.float64)
+
+
 class ReferenceExpert:
     """One epoch of an expert, by ``DataLoader``."""
 
@@ -207,6 +221,10 @@ def build(job: Job) -> Variant:
     """Return the variant of that name."""
     sides: dict[str, tuple[Callable[[Job], Variant], Callable[[Job], Variant]]] = {
         "mtt": (ReferenceTrajectories, OurTrajectories),
+        "dd": (
+            lambda job: distillation.Published(distilling(job)),
+            lambda job: distillation.Ours(distilling(job), job.variant),
+        ),
         "experts": (ReferenceExpert, OurExpert),
         "evaluate": (ReferenceEvaluation, OurEvaluation),
     }
