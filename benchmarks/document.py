@@ -12,11 +12,14 @@ from datadistill.runtime.atomic import read_json, write_text
 Facts = dict[str, Any]
 PAGE = Path("docs") / "reproducing.md"
 DATASETS = Path("docs") / "datasets.md"
+METHODS = Path("docs") / "methods"
 RECIPES = Path("src") / "datadistill" / "config" / "recipes"
 PEAK = "upstream-peak"
 _OURS = re.compile(r"^# Ours: .*$", re.MULTILINE)
+_OF_METHOD = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", re.DOTALL)
 _SUBJECTS = {"synthetic": "last", "selected": "selected", "random": "random real", "full": "full set"}
 _NOT_YET = "not yet run"
+_WHOLE = "All results, and how to read and make them: [Reproducing results](../reproducing.md)."
 
 _TEXT = """# Reproducing results
 
@@ -71,16 +74,26 @@ def generated(root: Path, results: Path) -> dict[Path, str]:
     recipes = {path: path.read_text(encoding="utf-8") for path in sorted((root / RECIPES).glob("*.toml"))}
     texts = {path: _with_ours(text, ours(_of(found, path.stem))) for path, text in recipes.items()}
     full = [read_json(path) for path in sorted((results / "full").glob("[!.]*.json"))]
+    methods = {path: path.read_text(encoding="utf-8") for path in sorted((root / METHODS).glob("*.md"))}
+    tables = {
+        path: _OF_METHOD.sub(lambda _, of=path.stem: of_method(found, of), text) for path, text in methods.items()
+    }
     pages = {
         root / DATASETS: with_full((root / DATASETS).read_text(encoding="utf-8"), full),
         root / PAGE: page(found, [path.stem for path in recipes]),
         root / speed.PAGE: speed.page(results / "speed"),
     }
-    return {**pages, **texts}
+    return {**pages, **texts, **tables}
 
 
 def _of(found: Iterable[Facts], recipe: str) -> list[Facts]:
     return [facts for facts in found if facts["recipe"] == recipe]
+
+
+def of_method(found: Iterable[Facts], method: str) -> str:
+    """Return what a method's page says of our results: the table of its recipes, and where the whole one is."""
+    judged = [facts for facts in found if facts["recipe"].startswith(f"{method}_") and _honest(facts)]
+    return f"\n{_table(judged) if judged else f'Published cells: {_NOT_YET}.'}\n\n{_WHOLE}\n\n"
 
 
 def _with_ours(text: str, line: str) -> str:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks import document, outcome, speed
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +68,27 @@ def test_what_was_chosen_on_the_test_set_stands_apart() -> None:
     assert "60.0" not in results
     assert "60.0 (59.0 – 61.0)" in apart
     assert "60.0" not in document.ours([facts(protocols=judged)])
+
+
+def test_a_page_of_a_method_has_the_rows_of_its_recipes() -> None:
+    rows = document.of_method([facts("mtt_a"), facts("att_a"), facts("mtt_b", protocols={})], "mtt")
+    assert ("`mtt_a`" in rows, "`att_a`" in rows, "`mtt_b`" in rows) == (True, False, False)
+    assert "not yet run" in document.of_method([facts("mtt_a")], "ftd")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / document.METHODS).glob("*.md")), ids=lambda path: path.stem)
+def test_every_page_of_a_method_has_its_parts(path: Path) -> None:
+    parts = [
+        "Idea",
+        "Usage",
+        "Logged metrics",
+        "Implementation details",
+        "Differences from the reference implementation",
+    ]
+    headings = [line[3:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("## ")]
+    assert [heading for heading in headings if heading in parts] == parts
+    assert "Our results" in headings
+    assert path.read_text(encoding="utf-8").count("<!-- results -->") == 1
 
 
 def test_what_was_begun_is_listed_as_such() -> None:

@@ -20,7 +20,6 @@ from datadistill.cli.main import main
 from datadistill.config import from_toml, load_recipe, recipes
 from datadistill.core.errors import DataNotFoundError
 from datadistill.data import DATASETS
-from datadistill.evaluate.protocol import PROTOCOLS
 from datadistill.methods import PUBLISHED
 from datadistill.networks import NETWORKS, imported
 from datadistill.runtime.rundir import RunDir
@@ -221,8 +220,7 @@ def test_a_run_ends_with_a_table_and_the_report(call: Call) -> None:
     assert sorted(path.name for path in Path().iterdir()) == ["experts", "here"]
 
 
-def test_what_was_chosen_on_the_test_set_stands_in_a_table_apart(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PROTOCOLS, "upstream-peak", dd.Protocol(networks=2, epochs=3, peak=True, random_draws=0))
+def test_what_was_chosen_on_the_test_set_stands_in_a_table_apart(call: Call) -> None:
     store = f"store={finished().root.parent}/experts"
     said = call("run", RECIPE, *flags(store, "protocols=upstream-peak,default", "watch.variant_every=10"))
     assert said.code == 0

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datadistill.config import Published, RunConfig, from_toml, load_recipe, recipes, to_toml
+from datadistill.config import Published, RunConfig, from_toml, load_recipe, load_stored, recipes, to_toml
 from datadistill.core.errors import ConfigError, UnknownNameError, UsageError
 from datadistill.methods import MTT
 from datadistill.synthetic.texture import Texture
@@ -124,7 +124,7 @@ def test_an_unknown_method_is_named_with_the_nearest() -> None:
         ('protocols = ["upsteam"]', "my.toml: protocols[0]: unknown protocol 'upsteam'; did you mean 'upstream'?"),
         ("protocols = []", "my.toml: protocols must name at least one"),
         ('protocols = ["default", "default"]', "my.toml: protocols must name at least one protocol, and none of them"),
-        ("workers = 0", "my.toml: ipc, iterations, workers"),
+        ("workers = 0", "my.toml: ipc, iterations, groups, workers"),
     ],
 )
 def test_names_and_ranges_at_the_top_are_checked_before_anything_runs(top: str, expected: str) -> None:
@@ -145,6 +145,24 @@ def test_names_and_ranges_at_the_top_are_checked_before_anything_runs(top: str, 
         ("[evaluate]\nnetworks = 0", "evaluate: networks, epochs and batch_size must be at least 1"),
         ("[evaluate]\nlr = 0", "evaluate: lr must be positive"),
         ("[evaluate]\nfallback_lr = -1", "evaluate: lr must be positive"),
+        (
+            "[evaluate]\nlr = 0.1\nfallback_lr = 0.2",
+            "evaluate: fallback_lr is for sets without a learned step size, and",
+        ),
+        (
+            '[evaluate]\nschedule = "cosine"\ndecay_at = 0.3',
+            "evaluate: decay_at and reset_momentum are for schedule 'step'",
+        ),
+        (
+            "[full.training]\ndecay_at = 0.3",
+            "full.training: decay_at and reset_momentum are for schedule 'step', and it is",
+        ),
+        ("[experts]\ndecay_at = 0.5", "experts: decay_at is for schedule 'step', and it is 'constant'"),
+        ("[experts]\nreset_momentum = true", "experts: decay_at and reset_momentum are for schedule 'step', and it is"),
+        (
+            '[experts]\nimported = "imported-0"\nlr = 0.1\nseed = 1',
+            "experts: imported experts are not trained; take out what says how: --set experts.lr= --set experts.seed=",
+        ),
         ('[evaluate]\nschedule = "stpe"', "evaluate.schedule: unknown value 'stpe'; did you mean 'step'?"),
         ('[evaluate]\nnetwork = "lennet"', "evaluate.network: unknown network 'lennet'; did you mean 'lenet'?"),
         ("[evaluate]\npeak = true", "evaluate.peak: 'default' never chooses on the test set; add 'upstream-peak' to"),
@@ -176,8 +194,12 @@ def test_ranges_in_tables_are_checked_before_anything_runs(table: str, expected:
         (("student_steps = 2", "student_steps = 0"), "method.mtt: expert_epochs, student_steps and max_start_epoch"),
         (("student_steps = 2", "student_steps = 2\nbatch_syn = 0"), "method.mtt: batch_syn must be at least 1, got 0"),
         (("student_steps = 2", "student_steps = 2\nstudent_lr = 0"), "method.mtt: student_lr must be positive"),
-        (("ipc = 1", "ipc = 0"), "ipc, iterations, workers"),
-        (("validation = 10", "validation = -1"), "ipc, iterations, workers"),
+        (
+            ("student_steps = 2", "student_steps = 2\naverage_corrected = true"),
+            "method.mtt: average_corrected is for an average of the images; set average_decay as well",
+        ),
+        (("ipc = 1", "ipc = 0"), "ipc, iterations, groups, workers"),
+        (("validation = 10", "validation = -1"), "ipc, iterations, groups, workers"),
     ],
 )
 def test_ranges_of_the_method_and_the_run_are_checked(change: tuple[str, str], expected: str) -> None:
@@ -214,6 +236,11 @@ def test_choosing_among_kept_sets_needs_sets_that_are_kept() -> None:
     assert list(config.watch.kept(60)) == [20, 40]
     assert list(config.watch.kept(61)) == [20, 40, 60]
     assert list(from_toml(GOOD, source="my.toml").watch.kept(60)) == []
+
+
+def test_a_test_on_held_out_images_needs_some() -> None:
+    expected = "my.toml: validation is 0, and protocol 'default' tests on images that are held out for it"
+    assert refused(GOOD, "evaluate.split=validation", "validation=0") == expected
 
 
 def test_a_file_that_is_not_toml_is_named_with_the_line() -> None:
@@ -291,6 +318,12 @@ def test_nothing_takes_a_key_out_again(key: str) -> None:
     assert from_toml(to_toml(changed), source="", settings=(f"{key.partition('=')[0]}=",)) == plain
 
 
+def test_nothing_gives_a_key_its_default_again() -> None:
+    text = f"{GOOD}[experts]\nlr = 0.5"
+    assert from_toml(text, source="", settings=("experts.lr=",)) == from_toml(GOOD, source="")
+    assert refused(GOOD, "ipc=") == "my.toml: missing key 'ipc'"
+
+
 def test_no_augmentation_is_a_choice_not_a_missing_key() -> None:
     assert from_toml(GOOD, source="my.toml", settings=("evaluate.augment=none",)).evaluate.augment == "none"
 
@@ -307,6 +340,19 @@ def test_every_recipe_is_read_says_what_it_is_and_comes_back_from_toml(name: str
     assert config.method_name in name or name.startswith(("ftd_", "tesla_", "dd_", "rat_bptt_"))  # settings of another
     assert f"ipc{config.ipc}" in name or name.endswith(("_quick", "_short", "_digits"))
     assert re.sub(r"-\d+$", "", config.dataset).replace("-", "_") in name  # without the size
+
+
+@pytest.mark.parametrize("name", [name for name, text in recipes().items() if "[published]" in text])
+def test_the_header_of_a_published_cell_says_the_papers_number_ours_and_the_cost(name: str) -> None:
+    header, published = recipes()[name].partition("\ndataset")[0], load_recipe(name).published
+    assert published is not None
+    number = f"{100 * published.accuracy:.1f}" + (f" ± {100 * published.std:.1f} %" if published.std else " %")
+    assert f"# Paper:  {number} (" in header
+    assert "# Ours:   " in header
+    if load_recipe(name).method.unrolled is not None:
+        assert re.search(r"# Cost:   .*One H200: about .* GiB; an estimate", header, re.DOTALL)
+    assert f"datadistill plan {name}" in header
+    assert f"datadistill run {name}" in header
 
 
 @given(
@@ -379,6 +425,35 @@ def test_the_papers_number_is_written_down_and_checked() -> None:
     assert from_toml(to_toml(config), source="again").published == config.published
     assert "fractions in [0, 1], got 46.2" in refused(GOOD + table.replace("0.462", "46.2"))
     assert "source must say" in refused(GOOD + table.replace("Table 1 of the paper", ""))
+
+
+def test_initial_images_that_a_method_does_not_use_are_refused() -> None:
+    with pytest.raises(ConfigError, match="initial is 'noise', and method 'datm' starts from real images of its own"):
+        load_recipe("datm_digits_ipc1", ("initial=noise",))
+    chosen = load_recipe("datm_digits_ipc1", ("initial=noise", "method.datm.only_recognised=false"))
+    assert chosen.initial == "noise"
+
+
+def test_what_is_absent_beside_its_switch_has_its_default() -> None:
+    settings = ("method.mtt.average_decay=0.9", "experts.schedule=step")
+    config = from_toml(GOOD, source="my.toml", settings=settings)
+    assert config == from_toml(
+        GOOD, source="", settings=(*settings, "method.mtt.average_corrected=true", "experts.decay_at=0.5")
+    )
+    assert from_toml(to_toml(config), source="again") == config
+
+
+@pytest.mark.parametrize("imported", ["", '\nimported = "imported-0"'])
+def test_a_run_of_an_earlier_version_is_read_with_keys_that_decide_nothing(tmp_path: Path, imported: str) -> None:
+    path, trained = tmp_path / "config.toml", "" if imported else "\nlr = 0.5"
+    config = from_toml(f"{GOOD}[experts]\ncount = 2{imported}{trained}", source="my.toml")
+    old = f"{GOOD}average_corrected = true\n[experts]\ncount = 2\nlr = 0.5\ndecay_at = 0.5{imported}"
+    path.write_text(old)
+    assert load_stored(path) == config
+    assert load_stored(path, ("ipc=2",)) == replace(config, ipc=2)
+    path.write_text(f"method = 3\nexperts = 4\n{GOOD.partition('[')[0]}")
+    with pytest.raises(ConfigError, match=f"^{path}: exactly one table"):
+        load_stored(path)
 
 
 def test_a_setting_is_the_same_as_the_line_in_the_file() -> None:

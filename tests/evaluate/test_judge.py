@@ -220,7 +220,8 @@ class TestRandomReal:
 def test_step_size(protocol_lr, learned, expected):
     images, targets = torch.zeros(3, *tiny.SHAPE), torch.eye(3)
     synthetic = SyntheticSet(images, targets, None if learned is None else torch.tensor(learned))
-    assert step_size(Protocol(lr=protocol_lr, fallback_lr=0.07), synthetic) == pytest.approx(expected)
+    protocol = Protocol(fallback_lr=0.07) if protocol_lr is None else Protocol(lr=protocol_lr)
+    assert step_size(protocol, synthetic) == pytest.approx(expected)
 
 
 def test_a_step_size_per_step_is_of_no_use_in_ordinary_epochs():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from datadistill.evaluate.protocol import PROTOCOLS, Evaluation, Protocol, Result, gain
+from datadistill.evaluate.protocol import Evaluation, Protocol, Result, gain, named
 from datadistill.runtime.atomic import read_json, write_json
 from datadistill.runtime.records import load_record, save_record
 from datadistill.training.schedules import TrainingRecipe
@@ -69,12 +69,13 @@ class TestResult:
 def test_a_record_comes_back_as_it_was(tmp_path):
     record = Evaluation(
         name="upstream",
-        protocol=PROTOCOLS["upstream"],
+        protocol=named("upstream", Protocol()),
         dataset="bars",
         network="convnet-3",
         split="test, 30 images",
         results={"synthetic": result((0.5, 0.7)), "random": result((0.1,), (0.2,))},
         candidates=((100, 0.7), (200, 0.6)),
+        variant_candidates={"averaged": ((100, 0.5), (200, 0.8))},
     )
     save_record(tmp_path / "upstream.json", record)
     assert load_record(Evaluation, tmp_path / "upstream.json") == record
@@ -85,7 +86,7 @@ def test_a_record_of_the_time_before_the_peak_is_read(tmp_path):
     path = tmp_path / "default.json"
     save_record(path, record)
     old = read_json(path)
-    del old["candidates"], old["protocol"]["peak"]
+    del old["candidates"], old["variant_candidates"], old["protocol"]["peak"]
     write_json(path, {**old, "schema_version": 1})
     assert load_record(Evaluation, path) == record
 
@@ -111,22 +112,33 @@ class TestProtocols:
     }
 
     def test_default(self):
-        assert dataclasses.asdict(PROTOCOLS["default"]) == self.DEFAULT
+        assert dataclasses.asdict(named("default", Protocol())) == self.DEFAULT
 
     def test_upstream_differs_in_three_things(self):
         changes = {"reset_momentum": True, "extra_epoch": True, "augment": "dsa"}
-        assert dataclasses.asdict(PROTOCOLS["upstream"]) == {**self.DEFAULT, **changes}
+        assert dataclasses.asdict(named("upstream", Protocol())) == {**self.DEFAULT, **changes}
 
     def test_upstream_peak_differs_from_upstream_only_in_the_choice(self):
-        upstream = dataclasses.asdict(PROTOCOLS["upstream"])
-        assert dataclasses.asdict(PROTOCOLS["upstream-peak"]) == {**upstream, "peak": True, "random_draws": 0}
+        upstream = dataclasses.asdict(named("upstream", Protocol()))
+        peak = dataclasses.asdict(named("upstream-peak", Protocol()))
+        assert peak == {**upstream, "peak": True, "random_draws": 0}
+
+    def test_a_name_changes_what_the_codes_have_fixed_and_leaves_the_rest_to_the_recipe(self):
+        options = {"networks": 3, "network": "mlp", "epochs": 300, "batch_size": 128, "lr": 0.02, "fallback_lr": 0.03}
+        fixed = {"momentum": 0.5, "weight_decay": 0.0, "schedule": "cosine", "decay_at": 0.25, "augment": "none"}
+        recipe = Protocol(**options, **fixed, split="validation", random_draws=1)
+        assert named("default", recipe) == recipe
+        assert named("upstream", recipe) == dataclasses.replace(
+            named("upstream", Protocol()), **options, split="validation", random_draws=1
+        )
+        assert named("upstream-peak", recipe) == dataclasses.replace(named("upstream-peak", Protocol()), **options)
 
     def test_a_choice_on_the_test_set_needs_the_test_set(self):
         with pytest.raises(ValueError, match="peak chooses on the test set, and split is 'validation'"):
             Protocol(peak=True, split="validation")
 
     def test_upstream_trains_as_the_published_codes_do(self):
-        training = PROTOCOLS["upstream"].training(0.03)
+        training = named("upstream", Protocol()).training(0.03)
         assert training.epochs_run == 1001
         assert [epoch for epoch in range(1001) if training.lr_at(epoch) == 0.03] == list(range(502))
         assert training.lr_at(502) == pytest.approx(0.003)
@@ -134,7 +146,7 @@ class TestProtocols:
         assert training.drop_epoch == 502
 
     def test_default_trains_for_1000_epochs_and_drops_halfway(self):
-        training = PROTOCOLS["default"].training(0.03)
+        training = named("default", Protocol()).training(0.03)
         assert (training.epochs_run, training.drop_epoch, training.reset_momentum) == (1000, 500, False)
 
     def test_every_field_of_a_training_comes_from_the_protocol(self):
@@ -146,7 +158,7 @@ class TestProtocols:
             batch_size=3,
             momentum=0.1,
             weight_decay=0.2,
-            schedule="cosine",
+            schedule="step",
             decay_at=0.3,
             reset_momentum=True,
             extra_epoch=True,

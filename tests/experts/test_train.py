@@ -15,7 +15,7 @@ from datadistill.experts import train as training
 from datadistill.experts.store import Sidecar, sidecar_path, trajectory_path
 from datadistill.experts.train import train_one
 from datadistill.runtime.atomic import read_json, read_tensors
-from datadistill.runtime.executor import InProcess, SpawnPool
+from datadistill.runtime.executor import InProcess, SideBySide, SpawnPool
 from datadistill.runtime.progress import Silent
 from datadistill.runtime.records import load_record
 from datadistill.training.accuracy import accuracy
@@ -275,6 +275,33 @@ def test_a_pool_of_processes_writes_the_same_files(uninterrupted, tmp_path, snap
     assert files(task) == uninterrupted[snapshots]
     assert sum(steps for steps, _ in reporter.notes) == 2 * EPOCHS
     assert not list(task.folder.glob("*.partial"))
+
+
+@pytest.mark.parametrize("snapshots", ["all", "last"])
+def test_experts_side_by_side_are_those_one_after_another(tmp_path, snapshots):
+    found = []
+    for together in (1, 3):
+        task = task_in(tmp_path / str(together), network=BATCH_NORM, snapshots=snapshots)
+        reporter = Stopping(99)
+        assert train_experts(task, 4, reporter, SideBySide(together))
+        assert [steps for steps, _ in reporter.notes] == [1] * (4 * EPOCHS)
+        assert not list(task.folder.glob("*.partial"))
+        found.append(files(task))
+    assert found[0] == found[1]
+    assert len(found[0]) == 4
+
+
+@pytest.mark.parametrize("after", [1, EPOCHS + 1])
+def test_experts_side_by_side_go_on_where_they_were_stopped_or_interrupted(tmp_path, after):
+    whole, task = (task_in(tmp_path / name, network=BATCH_NORM) for name in ("whole", "cut"))
+    train_experts(whole, 3, Silent(), SideBySide(1))
+    asked = iter(range(99))
+    assert not train_experts(task, 3, Silent(), SideBySide(2), stop=lambda: next(asked) + 1 >= after)
+    assert next(asked) == after  # no epoch after that
+    with pytest.raises(InterruptionError):
+        train_experts(task, 3, Stopping(after), SideBySide(2))
+    assert train_experts(task, 3, Silent(), SideBySide(2))
+    assert files(task) == files(whole)
 
 
 def test_in_process_is_the_default(tmp_path, uninterrupted):

@@ -10,6 +10,7 @@ import torch
 from datadistill.losses.real import RealLoss
 from datadistill.methods import BackProp
 from datadistill.stages import memory
+from datadistill.synthetic.texture import Texture
 
 
 class Ledger:
@@ -52,6 +53,26 @@ def test_the_adjoint_does_not_grow_with_the_steps(case, augment):
     short, long = (case("convnet-2-w8", steps=steps, batch_size=None, augment=augment) for steps in (2, 12))
     assert peak(short, "adjoint") == peak(long, "adjoint")
     assert peak(long, "stored") > 5 * peak(short, "stored")  # the ledger can tell
+
+
+SWITCHES = {
+    "mini-batches": {"batch_size": 3},
+    "a step size per step": {"rates": True},
+    "canvases": {"texture": Texture(samples=2)},
+    "the nearest end": {"nearest": lambda end: torch.zeros(())},  # the last of equal ones
+    "truncated": {"truncated": True},
+}
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_nor_does_it_with_any_switch(case, switch):
+    def made(steps):
+        options = {"batch_size": None, **SWITCHES[switch]}
+        rates = steps if options.pop("rates", False) else 1
+        return case("convnet-2-w8", steps=steps, rates=rates, augment="dsa:flip", **options)
+
+    drawn = 1.01  # rows and places of windows are drawn for all steps at once, a few numbers per step
+    assert peak(made(12), "adjoint") <= drawn * peak(made(2), "adjoint")
 
 
 def test_a_micro_batch_bounds_the_graph(case):

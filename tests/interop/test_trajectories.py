@@ -61,6 +61,12 @@ def brought_in(source: Path, run: Path, *settings: str) -> Any:
     return import_experts(buffer_files(source), load_recipe(RECIPE, (*TINY, *settings)), run, device="cpu")
 
 
+def imported(found: Any) -> tuple[str, ...]:
+    """Return the settings of a run with these experts: the recipe's own training is taken out."""
+    trained = load_recipe(RECIPE, TINY).experts.trained_only
+    return (f"experts.imported={found.folder.name}", *(f"experts.{key}=" for key in trained))
+
+
 def test_every_expert_is_a_matrix_in_the_order_of_the_files(folder: Path, tmp_path: Path) -> None:
     found = brought_in(folder, tmp_path / "run")
     assert (found.count, found.epochs) == (5, EPOCHS)
@@ -84,7 +90,7 @@ def test_where_they_come_from_is_written_down(folder: Path, tmp_path: Path) -> N
 
 def test_a_run_uses_the_imported_experts_it_names_and_trains_none(folder: Path, tmp_path: Path) -> None:
     found = brought_in(folder, tmp_path / "run")
-    named = (f"experts.imported={found.folder.name}", "experts.count=5", "iterations=2", "watch.probe_every=0")
+    named = (*imported(found), "experts.count=5", "iterations=2", "watch.probe_every=0")
     session = open_run(tmp_path / "run", load_recipe(RECIPE, (*TINY, *named)), device="cpu")
     run_experts(session)
     run_distill(session)
@@ -121,7 +127,7 @@ def test_experts_that_do_not_fit_a_run_are_refused(
     folder: Path, tmp_path: Path, settings: tuple[str, ...], expected: str
 ) -> None:
     found = brought_in(folder, tmp_path / "run")
-    config = load_recipe(RECIPE, (*TINY, f"experts.imported={found.folder.name}", "experts.count=2", *settings))
+    config = load_recipe(RECIPE, (*TINY, *imported(found), "experts.count=2", *settings))
     with pytest.raises(UsageError, match=expected):
         run_experts(open_run(tmp_path / "run", config, device="cpu"))
 
@@ -129,7 +135,7 @@ def test_experts_that_do_not_fit_a_run_are_refused(
 def test_a_key_that_is_not_there_names_the_nearest(folder: Path, tmp_path: Path) -> None:
     found = brought_in(folder, tmp_path / "run")
     wrong = found.folder.name[:-1] + ("0" if found.folder.name[-1] != "0" else "1")
-    config = load_recipe(RECIPE, (*TINY, f"experts.imported={wrong}"))
+    config = load_recipe(RECIPE, (*TINY, *imported(found), f"experts.imported={wrong}"))
     with pytest.raises(RunError, match=f"there is no '{wrong}' in .*; did you mean '{found.folder.name}'"):
         run_experts(open_run(tmp_path / "run", config, device="cpu"))
     with pytest.raises(UsageError, match="a key that `datadistill import` printed"):
@@ -139,7 +145,7 @@ def test_a_key_that_is_not_there_names_the_nearest(folder: Path, tmp_path: Path)
 def test_a_damaged_import_says_to_import_again(folder: Path, tmp_path: Path) -> None:
     found = brought_in(folder, tmp_path / "run")
     flip_byte(trajectory_path(found.folder, 1))
-    config = load_recipe(RECIPE, (*TINY, f"experts.imported={found.folder.name}", "experts.count=2"))
+    config = load_recipe(RECIPE, (*TINY, *imported(found), "experts.count=2"))
     with pytest.raises(CorruptFileError, match=r"damaged or foreign; delete .* and import again"):
         run_experts(open_run(tmp_path / "run", config, device="cpu"))
 
@@ -216,7 +222,10 @@ def test_the_command_prints_what_to_set(
     said = json.loads(capsys.readouterr().out)
     assert (tmp_path / "runs" / "experts" / said["imported"]).is_dir()
     main(["import", str(folder), RECIPE, *words])
-    assert f"--set experts.imported={said['imported']} --set experts.count=5" in capsys.readouterr().out
+    use = capsys.readouterr().out.partition("use them: ")[2].split()
+    assert use[:4] == ["--set", f"experts.imported={said['imported']}", "--set", "experts.count=5"]
+    settings = tuple(word for word in use if word != "--set")
+    assert load_recipe(RECIPE, (*TINY, *settings)).experts.imported == said["imported"]
     with pytest.raises(SystemExit):
         main(["import", str(folder)])
     assert "name a recipe after it, for data set, pixel space" in capsys.readouterr().err

@@ -146,7 +146,7 @@ def test_both_step_sizes_of_adam_drop_together():
     assert rules["raw_student_lr"].lr_at(10) == pytest.approx(0.1)
     assert {rule.betas for rule in rules.values()} == {(0.5, 0.999)}
     with pytest.raises(ValueError, match="decay_every needs to know"):
-        method.init(tiny.problem(None), Randomness(0))
+        method.init(replace(problem, iterations=None), Randomness(0))
 
 
 @pytest.mark.parametrize(

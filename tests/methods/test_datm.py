@@ -99,8 +99,8 @@ def test_gradients_pass_through_the_softmax_to_the_label_logits(store, strategy,
         lambda end: (end - segment.target).norm() ** 2 / (segment.start - segment.target).norm() ** 2,
     )
     (through,) = torch.autograd.grad(targets, logits, expected["targets"])
-    torch.testing.assert_close(gradients["label_logits"], through, rtol=1e-9, atol=1e-14)
-    torch.testing.assert_close(gradients["images"], expected["images"], rtol=1e-9, atol=1e-14)
+    torch.testing.assert_close(gradients["label_logits"], through, rtol=1e-10, atol=1e-14)
+    torch.testing.assert_close(gradients["images"], expected["images"], rtol=1e-10, atol=1e-14)
 
 
 def test_labels_have_a_step_size_and_a_momentum_of_their_own(problem):

@@ -264,14 +264,10 @@ OFTEN = ("zca", "batch norm", "noise", "small batches")
     "name", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in VARIED]
 )
 def test_a_run_with_other_settings(tmp_path: Path, name: str) -> None:
-    settings = (*TINIER, *VARIED[name], *(("evaluate.networks=2",) if name != "protocols" else ()))
+    settings = (*TINIER, *VARIED[name], "evaluate.networks=2")
+    outcome = dd.run(RECIPE, *settings, out=tmp_path / "mine", data=own_data(), device="cpu")
     if name == "protocols":
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(_protocols(), "upstream", dd.Protocol(epochs=3, networks=2, reset_momentum=True))
-            outcome = dd.run(RECIPE, *settings, out=tmp_path / "mine", data=own_data(), device="cpu")
         assert list(outcome.evaluations) == ["upstream", "default"]
-    else:
-        outcome = dd.run(RECIPE, *settings, out=tmp_path / "mine", data=own_data(), device="cpu")
     if name == "judged on validation":
         assert set(outcome.evaluations["default"].results) >= {"synthetic", "random"}
         assert "full" not in outcome.evaluations["default"].results
@@ -279,12 +275,6 @@ def test_a_run_with_other_settings(tmp_path: Path, name: str) -> None:
         return
     check(outcome, 3, outcome.artifact.card.ipc)
     assert outcome.run.variant("selected").exists() == (name != "no validation")
-
-
-def _protocols() -> dict[str, dd.Protocol]:
-    from datadistill.evaluate.protocol import PROTOCOLS
-
-    return PROTOCOLS
 
 
 def test_whitening_travels_with_the_artifact(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from datadistill.data.preprocess import Normalise
-from datadistill.evaluate.protocol import PROTOCOLS, Evaluation, Result
+from datadistill.evaluate.protocol import PROTOCOLS, Evaluation, Protocol, Result, named
 from datadistill.runtime.metrics import append_rows
 from datadistill.runtime.records import ExpertsUsed, Provenance, StageStatus, Status, save_record
 from datadistill.runtime.rundir import RunDir
@@ -64,7 +64,7 @@ def evaluation_of(name: str, ipc: int, classes: int, mean: float = 0.83) -> Eval
         "selected": result("selected", n, mean + 0.01, 1, "synthetic set, best on validation"),
         "synthetic": result("synthetic", n, mean, 1, "synthetic set, last iterate"),
     }
-    protocol, candidates = PROTOCOLS.get(name, PROTOCOLS["default"]), {}
+    protocol, candidates = named(name if name in PROTOCOLS else "default", Protocol()), {}
     if protocol.peak:
         candidates = {100: mean - 0.05, 400: mean + 0.02, 500: mean}
         best = result("peak", n, mean + 0.02, 1, "distilled, best of 3 on the test set (iteration 400)")

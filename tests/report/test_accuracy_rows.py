@@ -82,14 +82,26 @@ def test_what_was_chosen_on_the_test_set_is_in_no_table_with_what_was_not(tmp_pa
         ("Synthetic, last iterate", "83.2 ± 0.8 %"),
     ]
     assert found.numbers[0].note == "Distilled, best of 3 on the test set (iteration 400)"
-    assert found.curve is not None and len(found.curve.marks) == 3
-    assert found.curve.title == "Accuracy of the kept sets on the test set (%)"
+    (curve,) = found.curves
+    assert len(curve.marks) == 3
+    assert curve.title == "Accuracy of the kept sets on the test set (%)"
 
 
 def test_a_choice_from_one_has_no_curve() -> None:
     alone = dataclasses.replace(evaluation_of("upstream-peak", 1, 10), candidates=((500, 0.83),))
     (found,) = peaks(RunSummary(name="tiny", root=Path("tiny"), evaluations=(alone,)))
-    assert found.curve is None
+    assert found.curves == ()
+
+
+def test_averaged_sets_that_were_chosen_from_have_a_curve_of_their_own() -> None:
+    both = dataclasses.replace(
+        evaluation_of("upstream-peak", 1, 10), variant_candidates={"averaged": ((100, 0.7), (400, 0.8), (500, 0.9))}
+    )
+    (found,) = peaks(RunSummary(name="tiny", root=Path("tiny"), evaluations=(both,)))
+    assert [curve.title for curve in found.curves] == [
+        "Accuracy of the kept sets on the test set (%)",
+        "Accuracy of the averaged sets on the test set (%)",
+    ]
 
 
 def test_sentence_before_the_evaluation(tmp_path: Path) -> None:

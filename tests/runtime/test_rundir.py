@@ -27,6 +27,7 @@ def test_every_file_has_the_place_that_other_programs_read_it_from() -> None:
     assert {name: getattr(run, name).relative_to("runs/x").as_posix() for name in places} == places
     assert run.variant("averaged") == Path("runs/x/distill/variants/averaged")
     assert run.kept(1300) == Path("runs/x/distill/variants/iteration_001300")
+    assert run.kept(1300, "averaged") == Path("runs/x/distill/variants/iteration_001300-averaged")
     assert run.evaluation("default") == Path("runs/x/evaluate/default.json")
 
 

@@ -11,6 +11,7 @@ import datadistill as dd
 from datadistill.config import load_recipe
 from datadistill.core.errors import CorruptFileError, NonFiniteError
 from datadistill.distill import Progress
+from datadistill.methods import MTT
 from datadistill.runtime.atomic import read_tensors, write_bytes, write_tensors
 from datadistill.runtime.metrics import read_rows
 from datadistill.runtime.rundir import RunDir
@@ -253,3 +254,19 @@ def test_the_problem_is_the_same_every_time() -> None:
     session = open_run(finished().root)
     one, other = make_problem(session), make_problem(session)
     assert torch.equal(one.initial_images, other.initial_images)
+
+
+def test_pictures_are_drawn_without_labelling_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labelled: list[int] = []
+    label = MTT._labelled
+
+    def spied(self: Any, problem: Any, synthetic: Any) -> Any:
+        labelled.append(len(synthetic))
+        return label(self, problem, synthetic)
+
+    monkeypatch.setattr(MTT, "_labelled", spied)
+    settings = (*TINY, "method.mtt.labels=teacher", "watch.frame_every=1", f"store={finished().root.parent}/experts")
+    session = open_run(tmp_path / "run", load_recipe(RECIPE, settings), device="cpu")
+    run_distill(session)
+    assert len(list(session.run.frames.iterdir())) == 21
+    assert labelled == [10, 10, 10]  # two probes and the end

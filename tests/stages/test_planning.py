@@ -12,10 +12,12 @@ from datadistill.config import load_recipe
 from datadistill.core.errors import CannotCompileError, DataNotFoundError, UsageError
 from datadistill.networks import build_network
 from datadistill.runtime.accelerators import read_accelerator
+from datadistill.runtime.executor import InProcess, SideBySide
 from datadistill.runtime.plan import Plan
 from datadistill.runtime.records import load_record
-from datadistill.stages import Session, open_run, planning, run_distill
+from datadistill.stages import Session, open_run, planning, run_distill, training_plan
 from datadistill.stages.distill import make_problem
+from datadistill.stages.experts import expert_task
 from datadistill.stages.forecast import Forecast, forecast
 from datadistill.stages.forecast_gpu import forecast_gpu
 from datadistill.stages.memory import Settings, estimate, peak
@@ -23,6 +25,8 @@ from datadistill.stages.planning import Machine, choose, wanted_engine
 from system.tiny_run import RECIPE, TINY, change_json, contents, copy_of_finished, set_stage
 
 SHAPE = (1, 8, 8)
+OCCUPIED = 2**28
+"""What program and data are said to occupy."""
 
 
 def planned(tmp_path: Path, limit: int, *, steps: int = 3, name: str = "run") -> Session:
@@ -31,8 +35,10 @@ def planned(tmp_path: Path, limit: int, *, steps: int = 3, name: str = "run") ->
     text = run.config.read_text().replace('strategy = "adjoint"', 'strategy = "auto"')
     run.config.write_text(text.replace("student_steps = 3", f"student_steps = {steps}"))
     change_json(run.plan, strategy=None)
-    session = open_run(run.root, memory_limit=limit)
-    make_problem(session)
+    session = open_run(run.root, memory_limit=OCCUPIED + limit)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "occupied_bytes", lambda device: OCCUPIED)
+        make_problem(session)
     return session
 
 
@@ -50,6 +56,19 @@ def test_the_estimate_grows_as_the_formulas_say() -> None:
     assert peak(long, Settings(keep_every=6)) == peak(long, Settings()) - 19 * long.vector  # 5 kept, 6 again
     assert peak(long, Settings(keep_on_host=True)) == peak(long, Settings()) - 30 * long.vector
     assert peak(long, Settings(micro_batch=5)) < peak(long, Settings())
+
+
+def test_what_the_method_looks_at_beside_the_student_is_in_the_estimate() -> None:
+    network = build_network("convnet-1-w8", SHAPE, 10)
+    few, many = (estimate(network, SHAPE, 10, batch=10, steps=3, looked_at=images) for images in (1, 500))
+    assert 0 < few.looking < few.step
+    assert many.looking == 500 * few.looking
+    assert peak(few, Settings()) == peak(need(10, 3), Settings())  # one after the other
+    assert peak(many, Settings()) == many.looking + 9 * many.vector
+    assert peak(many, Settings(micro_batch=1)) == peak(many, Settings())
+    teacher = load_recipe(RECIPE, ("method.mtt.labels=teacher",)).method.unrolled
+    assert (teacher.looked_at(30), teacher.looked_at(5000)) == (30, 500)
+    assert load_recipe(RECIPE).method.unrolled.looked_at(30) == 0
 
 
 SPEED = json.loads((Path(__file__).parents[2] / "benchmarks" / "results" / "speed" / "mtt--cpu.json").read_text())
@@ -92,6 +111,28 @@ def test_with_less_every_kth_weight_is_kept(tmp_path: Path) -> None:
     plan = planned(tmp_path, peak(wanted, Settings(keep_every=10)), steps=1000).plan
     assert (plan.strategy, plan.keep_every, plan.keep_on_host, plan.micro_batch) == ("adjoint", 10, False, None)
     assert plan.reason.endswith("weights kept at every 10. step")
+
+
+def test_a_memory_limit_is_one_for_program_and_data_as_well(tmp_path: Path) -> None:
+    assert Machine.limited(100, 30, gpu=False) == Machine(70, 100, gpu=False)
+    assert Machine.limited(10, 30, gpu=False) == Machine(0, 10, gpu=False)
+    with pytest.raises(UsageError, match=r"0\.00 may be used beside program and data; raise --memory-limit"):
+        planned(tmp_path, 0)
+
+
+def test_a_limit_for_a_gpu_holds_the_data_as_well(tmp_path: Path) -> None:
+    config = load_recipe(RECIPE, (*TINY, f"store={tmp_path}", "engine.strategy=auto"))
+    card = read_accelerator("h100")
+    distill = forecast_gpu(config, card, data_root=tmp_path, memory_limit=None).rows[2]
+    session = open_run(tmp_path / "run", config, device="cpu")
+    data = session.data
+    occupied = sum(part.images.nbytes + part.labels.nbytes for part in (data.train, data.validation, data.test))
+    wanted = estimate(session.network, SHAPE, 10, batch=10, steps=3)
+    assert distill.memory_bytes == occupied + peak(wanted, Settings(strategy="stored"))
+    tight = peak(wanted, Settings(keep_on_host=True))
+    found = forecast_gpu(config, card, data_root=tmp_path, memory_limit=occupied + tight).rows[2]
+    assert "weights kept on the host" in found.what
+    assert found.memory_bytes == occupied + tight
 
 
 def test_on_a_gpu_they_go_to_the_host() -> None:
@@ -179,7 +220,7 @@ def test_a_forecast_counts_the_bytes_of_the_experts(tmp_path: Path) -> None:
 def test_a_forecast_counts_every_training_of_every_protocol(tmp_path: Path) -> None:
     found = foreseen(tmp_path, "protocols=default,upstream-peak", "watch.variant_every=10", "iterations=50")
     rows = [row.what for row in found.rows if row.stage == "evaluate"]
-    assert rows == ["8 networks x 5 epochs, protocol default", "25 networks x 1001 epochs, protocol upstream-peak"]
+    assert rows == ["8 networks x 5 epochs, protocol default", "10 networks x 6 epochs, protocol upstream-peak"]
     (distill,) = (row for row in found.rows if row.stage == "distill")
     assert distill.disk_bytes == 5 * 10 * 64 * 4
 
@@ -199,6 +240,53 @@ def test_a_forecast_for_a_gpu_counts_instead_of_timing(tmp_path: Path) -> None:
     assert "nothing was timed" in fast.note
     assert "adjoint: whole steps are captured" in fast.rows[2].what
     assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "cores", "count", "room", "expected"),
+    [
+        (None, 8, 100, 99, 8),
+        (None, 2, 100, 99, 1),  # two cores are busy with one
+        (2, 2, 100, 99, 2),
+        (None, 8, 3, 99, 1),  # all cores for one after another
+        (None, 8, 100, 5, 5),
+        (None, 8, 100, 0, 1),
+    ],
+)
+def test_experts_train_side_by_side_where_there_are_cores_experts_and_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None, cores: int, count: int, room: int, expected: int
+) -> None:
+    run = copy_of_finished(tmp_path)
+    change_json(run.plan, side_by_side=asked or cores)
+    session = open_run(run.root)
+    session.config = replace(session.config, side_by_side=asked)
+    task = expert_task(session)
+    each = estimate(session.network, SHAPE, 10, batch=256, steps=1).step
+    monkeypatch.setattr(training_plan, "total_bytes", lambda device: 2 * (room * each + each // 2))
+    assert training_plan.experts_together(session, task, count) == expected
+    executor = training_plan.expert_executor(session, task, count)
+    assert executor == (SideBySide(expected) if expected > 1 else InProcess())
+
+
+def test_a_plan_fits_no_whitening_and_takes_one_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = (*TINY, "preprocess=zca", f"store={tmp_path / 'store'}")
+    config = load_recipe(RECIPE, settings)
+    fitted = open_run(tmp_path / "run", config, device="cpu").preprocess  # kept in the store
+    monkeypatch.setattr("datadistill.data.zca.fit_zca", lambda *_, **__: pytest.fail("fitted"))
+    kept = open_run(tmp_path / "planned", config, device="cpu", shapes_only=True).preprocess
+    assert kept.description == fitted.description
+    other = replace(config, store=str(tmp_path / "other"))
+    stand_in = open_run(tmp_path / "without", other, device="cpu", shapes_only=True).preprocess
+    assert {name: tensor.shape for name, tensor in stand_in.tensors().items()} == {
+        name: tensor.shape for name, tensor in fitted.tensors().items()
+    }
+    assert stand_in.description["fitted_on"] == fitted.description["fitted_on"]
+    images = torch.arange(2 * 64, dtype=torch.uint8).view(2, 1, 8, 8)
+    torch.testing.assert_close(stand_in(images), images / 255)
+    assert not (tmp_path / "other").exists()
+    assert len(foreseen(tmp_path / "empty", "preprocess=zca").rows) == 4
+    gpu = forecast_gpu(other, read_accelerator("h100"), data_root=tmp_path, memory_limit=None)
+    assert gpu.rows[2].memory_bytes > 3 * 64 * 64
 
 
 def test_a_gpu_is_named_or_given_by_its_memory() -> None:
@@ -256,14 +344,14 @@ def test_training_is_compiled_where_there_is_work_enough(
     run = copy_of_finished(tmp_path)
     change_json(run.plan, training_compiled=None)
     run.config.write_text(run.config.read_text().replace('compiled = "no"', f'compiled = "{wanted}"'))
-    monkeypatch.setattr(planning, "_images_trained_on", lambda session: images)
+    monkeypatch.setattr(training_plan, "_images_trained_on", lambda session: {session.config.network: images})
     monkeypatch.setattr(planning, "can_compile", lambda device: able)
-    monkeypatch.setattr(planning, "_try_training", lambda session: None)
+    monkeypatch.setattr(training_plan, "_try_training", lambda *_: None)
     session = open_run(run.root)
-    assert planning.training_compiled(session) is expected
+    assert training_plan.training_compiled(session) is expected
     assert load_record(Plan, run.plan).training_compiled is expected
-    monkeypatch.setattr(planning, "_images_trained_on", lambda session: pytest.fail("decided again"))
-    assert planning.training_compiled(open_run(run.root)) is expected
+    monkeypatch.setattr(training_plan, "_images_trained_on", lambda session: pytest.fail("decided again"))
+    assert training_plan.training_compiled(open_run(run.root)) is expected
 
 
 @pytest.mark.parametrize("wanted", ["auto", "yes"])
@@ -276,16 +364,17 @@ def test_a_network_that_cannot_be_compiled_runs_eagerly_unless_the_recipe_insist
     run = copy_of_finished(tmp_path)
     change_json(run.plan, strategy=None, training_compiled=None)
     run.config.write_text(run.config.read_text().replace('compiled = "no"', f'compiled = "{wanted}"'))
-    monkeypatch.setattr(planning, "_worth_compiling", lambda *_: True)
+    for module in (planning, training_plan):
+        monkeypatch.setattr(module, "worth_compiling", lambda *_: True)
     monkeypatch.setattr(planning, "_try_student", fails)
-    monkeypatch.setattr(planning, "_try_training", fails)
+    monkeypatch.setattr(training_plan, "_try_training", fails)
     session = open_run(run.root)
     if wanted == "yes":
         with pytest.raises(CannotCompileError, match=r"engine.compiled is 'yes': .*: its steps cannot be compiled \("):
             make_problem(session)
         return
     make_problem(session)
-    assert planning.training_compiled(session) is False
+    assert training_plan.training_compiled(session) is False
     plan = load_record(Plan, run.plan)
     assert (plan.compiled, plan.training_compiled) == (False, False)
     assert "its steps cannot be compiled (Unsupported: a branch on data)" in plan.reason
@@ -296,8 +385,71 @@ def test_a_network_that_cannot_be_compiled_runs_eagerly_unless_the_recipe_insist
 
 def test_images_trained_on_are_counted(tmp_path: Path) -> None:
     session = open_run(copy_of_finished(tmp_path).root)
-    experts, full, judged = 2 * 1, 1 * 1, 2 * (1 + 1 + 2) * 5
-    assert planning._images_trained_on(session) == len(session.data.train) * (experts + full) + judged * 10
+    experts, full, probed, judged = 2 * 1, 1 * 1, 2 * 1 * 5, 2 * (1 + 1 + 2) * 5
+    real = len(session.data.train) * (experts + full)
+    assert training_plan._images_trained_on(session) == {"convnet-1-w8": real + (probed + judged) * 10}
+    session.config = replace(session.config, protocols=("default", "default@mlp"))
+    assert training_plan._images_trained_on(session)["mlp"] == judged * 10
+
+
+def test_what_is_decided_for_all_networks_is_decided_for_the_largest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = copy_of_finished(tmp_path)
+    change_json(run.plan, side_by_side=None, training_compiled=None)
+    run.config.write_text(run.config.read_text().replace('compiled = "no"', 'compiled = "auto"'))
+    session, monkeyed = open_run(run.root), monkeypatch.setattr
+    small = training_plan.judging_bytes(session, "default")
+    session.config = replace(session.config, protocols=("default", "default@convnet-2-w64"))
+    large = training_plan.judging_bytes(session, "default@convnet-2-w64")
+    assert large > 4 * small
+    monkeyed(training_plan, "usable_cores", lambda: 8)
+    monkeyed(training_plan, "total_bytes", lambda device: 2 * (3 * large + small))
+    training_plan.evaluation_executor(session)
+    assert session.plan.side_by_side == 3
+    tried: list[str] = []
+    monkeyed(training_plan, "_try_training", lambda session, network: tried.append(network.name))
+    monkeyed(planning, "can_compile", lambda device: True)
+    images = training_plan._images_trained_on(session)
+    operations = {
+        name: 3 * count * planning.forward_operations(build_network(name, SHAPE, 10), SHAPE)
+        for name, count in images.items()
+    }
+    assert operations["convnet-2-w64"] > operations["convnet-1-w8"]
+    monkeyed(planning, "_WORTH_COMPILING", operations["convnet-2-w64"])
+    assert training_plan.training_compiled(session)
+    assert tried == ["convnet-1-w8", "convnet-2-w64"]
+
+
+def test_the_memory_of_an_evaluation_is_never_below_the_students(tmp_path: Path) -> None:
+    session = open_run(copy_of_finished(tmp_path).root)
+    session.config = replace(session.config, protocols=("default", "default@convnet-1-w4"))
+    assert training_plan.judging_bytes(session, "default@convnet-1-w4") == training_plan.judging_bytes(
+        session, "default"
+    )
+
+
+def test_a_gpu_is_counted_network_by_network_with_probes(tmp_path: Path) -> None:
+    def rows(*settings: str) -> dict[str, Any]:
+        config = load_recipe(RECIPE, (*TINY, f"store={tmp_path}", *settings))
+        card = read_accelerator("h100")
+        found = forecast_gpu(config, card, data_root=tmp_path, memory_limit=None)
+        return {
+            f"{row.stage} {row.what.rpartition(' ')[2] if row.stage == 'evaluate' else ''}".strip(): row
+            for row in found.rows
+        }
+
+    found = rows("protocols=default,default@convnet-2-w64")
+    own, other = found["evaluate default"], found["evaluate default@convnet-2-w64"]
+    assert other.seconds > 2 * own.seconds
+    assert other.memory_bytes > 4 * own.memory_bytes
+    judged = rows("evaluate.network=convnet-2-w64")
+    assert judged["evaluate default"].seconds == other.seconds
+    assert judged["full set"].seconds > 2 * found["full set"].seconds
+    assert judged["full set"].disk_bytes > found["full set"].disk_bytes
+    assert judged["experts"] == found["experts"]
+    assert judged["distill"].seconds > found["distill"].seconds  # by its probes
+    assert rows("watch.probe_every=0")["distill"].seconds < found["distill"].seconds
 
 
 def test_every_window_of_a_texture_is_counted(tmp_path: Path) -> None:

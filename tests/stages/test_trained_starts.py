@@ -22,7 +22,6 @@ TINY = (
     "method.backprop.initial_weights=teachers",
     "teachers.count=2",
     "teachers.training.epochs=1",
-    "engine.strategy=auto",
     "engine.compiled=no",
 )
 
@@ -52,14 +51,11 @@ def test_networks_trained_on_another_set_start(tmp_path: Path) -> None:
     assert artifact.card.hyper_parameters["initial_weights"] == "teachers"
 
 
-@pytest.mark.parametrize("limit", [None, 1 << 22])
-def test_networks_trained_on_this_set_are_attacked(tmp_path: Path, limit: int | None) -> None:
+@pytest.mark.parametrize("strategy", ["stored", "adjoint"])
+def test_networks_trained_on_this_set_are_attacked(tmp_path: Path, strategy: str) -> None:
     attack = ("method.backprop.attack_class=3", "method.backprop.target_class=5", "method.backprop.passes=1")
-    config = load_recipe("dd_digits", (*TINY, *attack))
-    session = open_run(tmp_path / "run", config, device="cpu", memory_limit=limit)
-    run_experts(session)
-    run_distill(session)
-    assert session.plan.strategy == ("stored" if limit is None else "adjoint")
+    session = distilled(tmp_path, f"engine.strategy={strategy}", *attack)
+    assert session.plan.strategy == strategy
     rows = [json.loads(line) for line in session.run.metrics.read_text().splitlines()]
     assert [row["iteration"] for row in rows] == [1, 2, 3, 4]
     assert all(set(row) == {"iteration", "real_loss", "student_lr"} for row in rows)

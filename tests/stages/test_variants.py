@@ -1,7 +1,6 @@
 """Sets that are kept on the way, and the choice among them on the test set."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,28 +11,20 @@ import datadistill as dd
 from datadistill.config import load_recipe
 from datadistill.core.errors import CorruptFileError
 from datadistill.evaluate import run as judging
-from datadistill.evaluate.protocol import PROTOCOLS, Evaluation, Result
+from datadistill.evaluate.protocol import Evaluation, Result
 from datadistill.runtime.atomic import read_json, write_json
 from datadistill.runtime.rundir import RunDir
 from datadistill.stages import evaluate as stage
 from datadistill.stages import open_run, run_distill, run_evaluate, run_import
+from datadistill.stages.session import read_config
 from datadistill.synthetic.artifact import save_artifact
 from system.tiny_run import RECIPE, TINY, contents, finished, flip_byte, set_stage
 
-PEAK = dd.Protocol(networks=2, epochs=4, augment="dsa", reset_momentum=True, peak=True, random_draws=0)
 KEPT = ("threads=1", "protocols=upstream-peak,default", "watch.log_every=5", "watch.variant_every=5")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def short() -> Iterator[None]:
-    """A protocol of the same name that takes no time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PROTOCOLS, "upstream-peak", PEAK)
-        yield
-
-
 @pytest.fixture(scope="module")
-def whole(short: None, tmp_path_factory: pytest.TempPathFactory) -> dd.Outcome:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dd.Outcome:
     """A run that has kept its sets and chosen; read it, never change it."""
     out = tmp_path_factory.mktemp("variants") / "runs" / "kept"
     return dd.run(RECIPE, *TINY, *KEPT, f"store={finished().root.parent}/experts", out=out, device="cpu")
@@ -71,13 +62,15 @@ def test_a_distillation_killed_while_a_set_was_kept_ends_in_the_same_files(whole
 
 def test_the_best_is_that_of_judging_each_by_hand(whole: dd.Outcome) -> None:
     session, record = open_run(whole.run.root), whole.evaluations["upstream-peak"]
+    protocol = session.config.protocol("upstream-peak")
+    assert (protocol.networks, protocol.epochs, protocol.extra_epoch) == (2, 5, True)  # the recipe's, and upstream's
     means = {}
     for iteration in (5, 10, 15, 20):
         synthetic = dd.load_artifact(whole.run.kept(iteration)).synthetic
-        examples, lr = judging.synthetic_examples(synthetic), judging.step_size(PEAK, synthetic)
+        examples, lr = judging.synthetic_examples(synthetic), judging.step_size(protocol, synthetic)
         (result,) = judging.judge(
             [judging.Subject("by hand", "", (examples,), lr)],
-            PEAK,
+            protocol,
             network=session.network,
             augment=session.config.augment,
             test=judging.real_examples(session.data, session.preprocess, "test"),
@@ -175,3 +168,42 @@ def test_an_imported_set_is_the_only_candidate(whole: dd.Outcome, run: RunDir, t
     record = evaluated(run)
     assert record.candidates == ((0, record.results["synthetic"].mean),)
     assert record.results["peak"].mean == record.results["synthetic"].mean
+
+
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory: pytest.TempPathFactory) -> dd.Outcome:
+    """A run that keeps an average of its images as well; read it, never change it."""
+    out = tmp_path_factory.mktemp("averaged") / "runs" / "kept"
+    more = ("protocols=upstream-peak", "watch.variant_every=10", "method.mtt.average_decay=0.9")
+    return dd.run(RECIPE, *TINY, *KEPT, *more, f"store={finished().root.parent}/experts", out=out, device="cpu")
+
+
+def test_the_average_of_every_kept_iteration_is_a_candidate_as_well(averaged: dd.Outcome) -> None:
+    run, record = averaged.run, averaged.evaluations["upstream-peak"]
+    assert dd.load_artifact(run.kept(10, "averaged")).card.iteration == 10
+    assert contents(run.kept(10, "averaged")) != contents(run.kept(10))
+    assert contents(run.kept(20, "averaged")) == contents(run.variant("averaged"))
+    assert [iteration for iteration, _ in record.candidates] == [10, 20]
+    assert [(name, [i for i, _ in means]) for name, means in record.variant_candidates.items()] == [
+        ("averaged", [10, 20])
+    ]
+    last = {"synthetic": record.candidates[-1][1], "averaged": record.variant_candidates["averaged"][-1][1]}
+    assert last == {name: record.results[name].mean for name in ("synthetic", "averaged")}
+    pairs = zip(record.candidates, record.variant_candidates["averaged"], strict=True)
+    every = [
+        (mean, f"iteration {i}{name}")
+        for pair in pairs
+        for (i, mean), name in zip(pair, ("", ", averaged"), strict=True)
+    ]
+    best, which = max(every, key=lambda one: one[0])
+    peak = record.results["peak"]
+    assert (peak.mean, peak.description) == (best, f"distilled, best of 4 on the test set ({which})")
+    assert read_config(run).trainings("upstream-peak") == 2 * 4
+
+
+def test_a_run_that_has_kept_no_averages_is_judged_by_what_it_has(averaged: dd.Outcome, tmp_path: Path) -> None:
+    run = RunDir(Path(shutil.copytree(averaged.run.root, tmp_path / "kept")))
+    shutil.rmtree(run.kept(10, "averaged"))
+    record = evaluated(run)
+    assert [iteration for iteration, _ in record.candidates] == [10, 20]
+    assert [iteration for iteration, _ in record.variant_candidates["averaged"]] == [20]

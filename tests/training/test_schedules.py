@@ -47,7 +47,8 @@ def test_cosine_falls_from_the_step_size_towards_zero():
     st.booleans(),
 )
 def test_step_sizes_are_positive_and_never_rise(epochs, schedule, decay_at, extra):
-    found = rates(epochs=epochs, lr=0.3, schedule=schedule, decay_at=decay_at, extra_epoch=extra)
+    options = {"decay_at": decay_at} if schedule == "step" else {}
+    found = rates(epochs=epochs, lr=0.3, schedule=schedule, extra_epoch=extra, **options)
     assert len(found) == epochs + extra
     assert all(0 < rate <= 0.3 for rate in found)
     assert found == sorted(found, reverse=True)
@@ -73,3 +74,10 @@ def test_step_sizes_are_positive_and_never_rise(epochs, schedule, decay_at, extr
 def test_impossible_values_are_refused(options):
     with pytest.raises(ValueError, match="must be"):
         TrainingRecipe(**{"epochs": 1, **options})
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize("option", [{"decay_at": 0.3}, {"reset_momentum": True}], ids=str)
+def test_what_belongs_to_a_drop_is_refused_without_one(schedule, option):
+    with pytest.raises(ValueError, match="decay_at and reset_momentum are for schedule 'step', and it is"):
+        TrainingRecipe(epochs=1, schedule=schedule, **option)

@@ -32,8 +32,9 @@ def import_(source: Path, recipe: str | None = None, *, flags: Flags = Flags()) 
     """Make a run from a synthetic set made elsewhere, or bring experts trained elsewhere into the store.
 
     Args:
-        source: A set: .npz, images_*.pt, res_*.pt or our own .pt. Experts: replay_buffer_*.pt, or their folder.
-        recipe: Says what the files do not: data set, pixel space, network; for a set protocols as well.
+        source: A set: .npz, `images_*.pt`, `res_*.pt` or our own .pt. Experts: `replay_buffer_*.pt`, or their folder.
+        recipe: Needed: it says what the files do not, which is data set, pixel space (whitened or not) and network; for
+            a set protocols as well. --set changes it. The last line that is printed says how a run uses experts.
     """
     if recipe is None:
         raise UsageError(
@@ -56,7 +57,9 @@ def _import_experts(files: list[Path], recipe: str, flags: Flags) -> None:
     found = import_experts(files, config, run, device=flags.device, data_root=flags.data_root, reporter=reporter(flags))
     known = found.recipe
     facts = f"{found.count} experts of {found.epochs} epochs, {known.network} on {known.dataset}, {config.preprocess}"
-    line = f"imported: {facts}\nuse them: --set experts.imported={found.folder.name} --set experts.count={found.count}"
+    trained = "".join(f" --set experts.{key}=" for key in config.experts.trained_only)
+    use = f"--set experts.imported={found.folder.name} --set experts.count={found.count}{trained}"
+    line = f"imported: {facts}\nuse them: {use}"
     say(flags, line, experts=str(found.folder), imported=found.folder.name, count=str(found.count))
 
 

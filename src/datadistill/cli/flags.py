@@ -17,17 +17,17 @@ class Flags:
     """Where, on what, and how loudly."""
 
     out: Path | None = None
-    "The run directory itself. Default: runs/RECIPE, or the next free name."
+    "The run directory itself. Default: runs/RECIPE, or the next free name. Experts lie beside it, in experts/."
     device: str = "auto"
     "auto, cpu, cuda, cuda:1 …; an existing run keeps its own."
     seed: int | None = None
-    "Seed of the run."
+    "Seed of the run; that of the experts is experts.seed."
     set: tuple[str, ...] = ()
-    "key=value: change one setting of the recipe, e.g. --set iterations=500 --set method.mtt.image_lr=30."
+    "key=value: change one setting of the recipe, e.g. --set iterations=500 --set experts.lr=0.02; key= takes it out."
     resume: bool = False
     "Go on with a run that was interrupted; starts fresh where there is none."
     dry_run: bool = False
-    "Show the complete configuration and stop."
+    "Print the complete configuration, defaults and all, and stop."
     json: bool = False
     "Print one JSON object as the last line."
     quiet: bool = False

@@ -23,7 +23,8 @@ _UNTRIED = "not run here"
 def methods(*, flags: Flags = Flags()) -> None:
     """List the methods, and those that are switches of another."""
     rows = [(name, entry.summary, entry.paper) for name, entry in sorted(PUBLISHED.items())]
-    _show("methods", ("method", "what it does", "paper"), rows, flags)
+    title = "methods; `datadistill recipes` lists what runs them, `datadistill cite METHOD` prints the reference"
+    _show(title, ("method", "what it does", "paper"), rows, flags)
 
 
 def list_recipes(*, flags: Flags = Flags()) -> None:

@@ -36,8 +36,8 @@ def run(recipe: str | None = None, *, flags: Flags = Flags()) -> None:
     """Run all stages of a recipe: experts, distillation, evaluation, report.
 
     Args:
-        recipe: Name of a recipe (see `datadistill recipes`), a .toml file, or with --resume a run directory.
-            Default: mtt_digits_ipc1.
+        recipe: Name of a recipe (see `datadistill recipes`), a .toml file of your own (--dry-run prints one), or with
+            --resume a run directory. Default: mtt_digits_ipc1.
     """
     if recipe is not None and flags.out is None and RunDir(Path(recipe)).config.exists():
         if not flags.resume:
@@ -103,8 +103,9 @@ def plan(recipe: str | None = None, *, gpu: str | None = None, flags: Flags = Fl
     """Show memory, disk and time of a recipe on this machine, or on a GPU that is not here.
 
     Args:
-        recipe: Name of a recipe, or a .toml file. Default: mtt_digits_ipc1.
-        gpu: A card by name (h100, rtx4090 …) or memory (24GiB); times are then estimated, not taken.
+        recipe: Name of a recipe, or a .toml file; its data set must be there. Default: mtt_digits_ipc1.
+        gpu: A card that need not be here, by name (h100, rtx4090 …) or memory (24GiB). Times are then worked out from
+            the number of operations; without it they are taken from a few steps on this machine.
     """
     config = _load(recipe or DEFAULT_RECIPE, flags)
     if flags.dry_run:
@@ -138,7 +139,7 @@ def other_protocols(target: Path, settings: tuple[str, ...]) -> tuple[str, ...]:
         RunError: If anything else is to be changed: the configuration of a run stays what it was.
     """
     stored = read_config(RunDir(target))
-    asked = load_recipe(str(RunDir(target).config), settings)
+    asked = read_config(RunDir(target), settings)
     if replace(asked, protocols=stored.protocols) != stored:
         raise RunError(f"{target}: {NEVER_EDITED}; only `protocols` can be set here")
     own = () if RunDir(target).is_done("evaluate") else stored.protocols

@@ -3,11 +3,11 @@
 A method's dataclass is its own schema; nothing here repeats a default of another room.
 """
 
+from datadistill.config.experts import ExpertsConfig
 from datadistill.config.full import FullConfig, TeachersConfig
-from datadistill.config.load import apply_settings, from_toml, load_recipe, recipes, to_toml
+from datadistill.config.load import apply_settings, from_toml, load_recipe, load_stored, recipes, to_toml
 from datadistill.config.schema import (
     EngineConfig,
-    ExpertsConfig,
     Published,
     RunConfig,
     WatchConfig,
@@ -24,6 +24,7 @@ __all__ = [
     "apply_settings",
     "from_toml",
     "load_recipe",
+    "load_stored",
     "recipes",
     "to_toml",
 ]

@@ -56,6 +56,35 @@ def load_recipe(name: str, settings: tuple[str, ...] = (), data_root: Path | Non
     return config
 
 
+def load_stored(path: Path, settings: tuple[str, ...] = ()) -> RunConfig:
+    """Return the configuration that a run directory holds, also one that an earlier version wrote.
+
+    Args:
+        path: The ``config.toml``.
+        settings: ``key=value`` changes, applied in order.
+
+    Raises:
+        ConfigError: If it cannot be read, or a key or value is not valid.
+    """
+    data = _parsed(_read(str(path)), str(path))
+    _drop_without_effect(data)
+    return _structured(data, str(path), settings)
+
+
+def _drop_without_effect(data: dict[str, Any]) -> None:
+    """Take out, in place, what earlier versions wrote into every run and is refused now, for it decides nothing."""
+    methods, experts = data.get("method"), data.get("experts")
+    for table in methods.values() if isinstance(methods, dict) else ():
+        if isinstance(table, dict) and "average_decay" not in table:
+            table.pop("average_corrected", None)
+    if not isinstance(experts, dict):
+        return
+    if experts.get("schedule") != "step":
+        experts.pop("decay_at", None)
+    if "imported" in experts:
+        data["experts"] = {key: experts[key] for key in ("count", "imported") if key in experts}
+
+
 def _read(name: str) -> str:
     try:
         return Path(name).read_text(encoding="utf-8")
@@ -69,10 +98,17 @@ def from_toml(text: str, *, source: str, settings: tuple[str, ...] = ()) -> RunC
     Raises:
         ConfigError: If it is not TOML, or a key or value is not valid.
     """
+    return _structured(_parsed(text, source), source, settings)
+
+
+def _parsed(text: str, source: str) -> dict[str, Any]:
     try:
-        data = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source}: not TOML: {error}") from error
+
+
+def _structured(data: dict[str, Any], source: str, settings: tuple[str, ...]) -> RunConfig:
     apply_settings(data, settings)
     tables = data.pop("method", None)
     if not isinstance(tables, dict) or len(tables) != 1:
@@ -142,7 +178,7 @@ def apply_settings(data: dict[str, Any], settings: tuple[str, ...]) -> None:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
                 raise ConfigError(f"{source}: '{part}' is not a table in the recipe, it is {table!r}")
-        value = parse_value(hint, text.strip(), source=source, key=key)
+        value = parse_value(hint, text.strip(), source=source, key=key) if text.strip() else None
         if value is None:
             table.pop(last, None)
         else:

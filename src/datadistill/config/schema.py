@@ -1,100 +1,22 @@
 """The schema of a run: frozen dataclasses that compose those of the components."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from datadistill.augment import build_augment
+from datadistill.config.experts import ExpertsConfig
 from datadistill.config.full import FullConfig, TeachersConfig
 from datadistill.config.students import check_students
 from datadistill.core.errors import ConfigError, UsageError
-from datadistill.core.registry import find
 from datadistill.evaluate.pools import expand, parted
-from datadistill.evaluate.protocol import PROTOCOLS, Protocol
-from datadistill.experts.imported import PREFIX
+from datadistill.evaluate.protocol import Protocol, named
 from datadistill.methods import METHODS
 from datadistill.methods.base import Need
 from datadistill.networks import canonical_name
 from datadistill.runtime.device import Precision
 from datadistill.synthetic.initial import Initial
 from datadistill.synthetic.texture import Texture
-from datadistill.training.schedules import GSAM, TrainingRecipe
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExpertsConfig:
-    """Experts: networks trained on the real set whose path is matched.
-
-    Attributes:
-        count: How many; more can be added later, none is trained twice.
-        epochs: Epochs each is trained; absent for as many as the method needs.
-        batch_size: Real images per step.
-        lr: SGD step size.
-        momentum: In [0, 1).
-        weight_decay: Coefficient of ½‖θ‖².
-        optimiser: ``sgd``, or ``gsam``: SGD on sharpness-aware gradients, at twice the time.
-        rho: ρ of ``gsam``; absent for 0.01.
-        gsam_alpha: α of ``gsam``; absent for 1.
-        schedule: ``constant``; ``step``: the step size drops tenfold after ``decay_at``; ``cosine``.
-        decay_at: Fraction of the epochs after which it drops.
-        reset_momentum: Whether the momentum is forgotten at that point.
-        augment: Augmentation; absent for the one of the run.
-        seed: Of the whole family; independent of the run's, so that runs share experts.
-        imported: Key of experts trained elsewhere, as ``datadistill import`` printed it; all else here but ``count`` is
-            then without effect.
-    """
-
-    count: int = 100
-    epochs: int | None = None
-    batch_size: int = 256
-    lr: float = 0.01
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    optimiser: Literal["sgd", "gsam"] = "sgd"
-    rho: float | None = None
-    gsam_alpha: float | None = None
-    schedule: Literal["constant", "step", "cosine"] = "constant"
-    decay_at: float = 0.5
-    reset_momentum: bool = False
-    augment: str | None = None
-    seed: int = 0
-    imported: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"count must be at least 1, got {self.count}")
-        if self.optimiser != "gsam" and (self.rho, self.gsam_alpha) != (None, None):
-            raise ValueError(f"rho and gsam_alpha are for optimiser 'gsam', and it is '{self.optimiser}'")
-        if self.imported is not None and not re.fullmatch(rf"{PREFIX}[0-9a-f]+", self.imported):
-            raise ValueError(
-                f"imported must be a key that `datadistill import` printed, {PREFIX}…, got '{self.imported}'"
-            )
-        self.training(1)
-
-    @property
-    def gsam(self) -> GSAM | None:
-        """What makes gradients sharpness-aware, where something does."""
-        given = {name: value for name, value in (("rho", self.rho), ("alpha", self.gsam_alpha)) if value is not None}
-        return GSAM(**given) if self.optimiser == "gsam" else None
-
-    def training(self, epochs: int) -> TrainingRecipe:
-        """Return how an expert is trained for so many epochs.
-
-        Raises:
-            ValueError: If a value is out of range.
-        """
-        return TrainingRecipe(
-            epochs=epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            gsam=self.gsam,
-            schedule=self.schedule,
-            decay_at=self.decay_at,
-            reset_momentum=self.reset_momentum,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +30,8 @@ class WatchConfig:
         probe_networks: How many.
         probe_epochs: For how long each.
         frame_every: A picture of the images is kept; absent for about 30 in all.
-        variant_every: The set is kept, as ``distill/variants/iteration_NNNNNN/``; a multiple of ``log_every``, 0 for
-            never.
+        variant_every: The set is kept, as ``distill/variants/iteration_NNNNNN/``, and the method's variants beside it
+            (``iteration_NNNNNN-averaged/``); a multiple of ``log_every``, 0 for never.
     """
 
     log_every: int = 10
@@ -220,9 +142,14 @@ class RunConfig:
             evaluation network ``default@vgg11``, with a pool of them ``default@cross-architecture``, which becomes
             one name each.
         texture: Makes the synthetic images canvases that are seen through random windows; absent for ordinary images.
-        workers: Processes for experts and evaluation; 1 stays in this one.
-        side_by_side: Networks evaluated at once in one process, with one arithmetic thread each; absent for one per
-            core, and for 1 with several workers or on a GPU.
+        groups: Independent groups that the images of every class are divided into, and that are joined at the end;
+            ``ipc`` must be a multiple.
+        part: Of one group of a divided run: its number from 0, and how many there are. Set by the run itself.
+        workers: Processes for experts, groups and evaluation; 1 stays in this one.
+        cluster: Where workers are: absent for this machine; ``local`` for a Ray cluster of its own, or the address of
+            one (extra ``ray``).
+        side_by_side: Networks evaluated at once in one process, and experts trained, with one arithmetic thread each;
+            absent for one per core (experts: from four on), and for 1 with several workers or on a GPU.
         threads: Arithmetic threads per process; absent for the cores divided among the workers. Tiny networks
             are faster with one.
         store: Folder of the experts; absent for ``experts`` beside the run directory.
@@ -230,7 +157,7 @@ class RunConfig:
         terms: Additions to its objective; tables ``[terms.<name>]``.
         experts: How experts are trained.
         teachers: How teachers are trained, where the method or a term needs them.
-        evaluate: Fields of the ``default`` protocol, as this recipe wants them.
+        evaluate: How networks are trained and tested, as this recipe wants it; named protocols change some of it.
         full: The full-set baseline.
         watch: What is looked at while distilling.
         engine: How gradients are computed.
@@ -247,7 +174,10 @@ class RunConfig:
     initial: Initial = "real"
     iterations: int
     protocols: tuple[str, ...] = ("default",)
+    groups: int = 1
+    part: tuple[int, int] | None = None
     workers: int = 1
+    cluster: str | None = None
     side_by_side: int | None = None
     threads: int | None = None
     store: str | None = None
@@ -263,11 +193,13 @@ class RunConfig:
     published: Published | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        counts = (self.ipc, self.iterations, self.workers, self.side_by_side, self.threads)
+        counts = (self.ipc, self.iterations, self.groups, self.workers, self.side_by_side, self.threads)
         if min(count for count in counts if count is not None) < 1 or self.validation < 0:
             raise ValueError(
-                "ipc, iterations, workers, side_by_side and threads must be at least 1, validation not negative"
+                "ipc, iterations, groups, workers, side_by_side and threads must be at least 1, validation not negative"
             )
+        if self.ipc % self.groups:
+            raise ValueError(f"ipc ({self.ipc}) must be a multiple of groups ({self.groups})")
         if self.workers > 1 and (self.side_by_side or 1) > 1:
             raise ValueError("either workers or side_by_side can be above 1, not both")
         if self.texture is not None and self.preprocess.partition(":")[0] == "zca":
@@ -287,8 +219,13 @@ class RunConfig:
             raise ValueError(f"texture.start is for initial = 'real', and it is '{self.initial}'")
         if self.texture is not None and self.terms:
             raise ValueError("texture: terms look at whole images, and a canvas is none")
+        if self.initial != "real" and getattr(self.method, "only_recognised", False):
+            raise ValueError(
+                f"initial is '{self.initial}', and method '{self.method_name}' starts from real images of its own "
+                f"choice; set method.{self.method_name}.only_recognised = false"
+            )
         needed, trained = self.method.expert_epochs_needed, self.experts.epochs
-        if trained is not None and trained < needed and self.experts.imported is None:
+        if trained is not None and trained < needed:
             raise ValueError(f"experts.epochs is {trained}, the method needs {needed} (latest start plus span)")
         if not self.protocols or len(set(self.protocols)) < len(self.protocols):
             raise ValueError("protocols must name at least one protocol, and none of them twice")
@@ -304,6 +241,8 @@ class RunConfig:
                 raise ValueError(
                     f"watch.variant_every is 0, and protocol '{name}' chooses among the sets that it keeps"
                 )
+            if self.protocol(name).split == "validation" and not self.validation:
+                raise ValueError(f"validation is 0, and protocol '{name}' tests on images that are held out for it")
         self._check_networks()
         self._check_augmentations()
 
@@ -341,7 +280,7 @@ class RunConfig:
             UnknownNameError: If there is none of that name.
         """
         base, network = parted(name)
-        protocol = self.evaluate if base == "default" else find(PROTOCOLS, base, "protocol")
+        protocol = named(base, self.evaluate)
         return protocol if network is None else replace(protocol, network=network)
 
     def evaluation_networks(self, protocols: Sequence[str]) -> tuple[str, ...]:
@@ -356,9 +295,22 @@ class RunConfig:
     def trainings(self, name: str) -> int:
         """Return how many networks a protocol trains on the distilled sets and on random real images."""
         protocol = self.protocol(name)
-        selected = bool(self.validation and self.watch.probe_every)
-        others = len(self.watch.kept(self.iterations)) if protocol.peak else selected + len(self.method.variant_names)
-        return protocol.networks * (1 + others + protocol.random_draws)
+        kinds = 1 + len(self.method.variant_names)
+        if protocol.peak:
+            sets = kinds * (1 + len(self.watch.kept(self.iterations)))
+        else:
+            sets = kinds + bool(self.validation and self.watch.probe_every)
+        return protocol.networks * (sets + protocol.random_draws)
+
+    @property
+    def probes(self) -> int:
+        """Networks that all probes on validation images train."""
+        watch = self.watch
+        return (
+            watch.probe_networks * (self.iterations // watch.probe_every)
+            if watch.probe_every and self.validation
+            else 0
+        )
 
     @property
     def needs(self) -> frozenset[Need]:

@@ -12,7 +12,7 @@ from datadistill.core.arrays import Images, Pixels
 from datadistill.core.errors import ConfigError, nearest
 from datadistill.core.registry import find
 from datadistill.data.base import Constants, RealData
-from datadistill.data.zca import EPS, fit_zca_cached, load_zca
+from datadistill.data.zca import EPS, fit_zca_cached, load_zca, unfitted_zca
 
 
 @runtime_checkable
@@ -166,7 +166,7 @@ def measure_constants(images: Pixels) -> Constants:
     return tuple(means), tuple(deviations)
 
 
-def fit_preprocess(choice: str, data: RealData, cache: Path | None = None) -> Preprocess:
+def fit_preprocess(choice: str, data: RealData, cache: Path | None = None, *, shapes_only: bool = False) -> Preprocess:
     """Return the preprocessing called ``choice``, fitted to the training split of ``data`` only.
 
     Args:
@@ -175,6 +175,8 @@ def fit_preprocess(choice: str, data: RealData, cache: Path | None = None) -> Pr
             ``"none"``.
         data: The data set; ZCA is computed on the device it lies on.
         cache: Folder in which whitening matrices are kept; ``None`` computes them anew.
+        shapes_only: Whether a matrix that is not in ``cache`` is not fitted: what stands in for it changes nothing and
+            takes the same time and memory.
 
     Raises:
         UnknownNameError: If there is no such preprocessing or no such constants; names the nearest.
@@ -184,7 +186,8 @@ def fit_preprocess(choice: str, data: RealData, cache: Path | None = None) -> Pr
     kind, _, option = choice.partition(":")
     kind = find({name: name for name in ("normalise", "zca", "none")}, kind, "preprocessing")
     if kind == "zca":
-        return fit_zca_cached(data, _eps(option) if option else EPS, cache)
+        eps = _eps(option) if option else EPS
+        return unfitted_zca(data, eps, cache) if shapes_only and cache else fit_zca_cached(data, eps, cache)
     if kind == "none":
         if option:
             raise ConfigError(f"preprocessing 'none' takes no option, got '{option}'")

@@ -145,21 +145,45 @@ def fit_zca_cached(data: RealData, eps: float, cache: Path | None) -> Zca:
     Raises:
         DataError: If there are fewer than two training images, or the cache cannot be written.
     """
-    key = content_key({"checksum": data.card.checksum, "split": data.card.split, "eps": eps})
+    key = _key(data, eps)
     if cache is None:
         return fit_zca(data.train.images, eps, fitted_on=key)
-    path = cache / f"zca-{key}.safetensors"
     try:
         cache.mkdir(parents=True, exist_ok=True)  # before the work, not after it
-        try:
-            kept, _ = read_tensors(path)  # verifies the checksum in its header
-            return Zca(**kept, eps=eps, fitted_on=key).to(data.train.images.device)
-        except (CorruptFileError, TypeError):  # not there, or damaged
-            fitted = fit_zca(data.train.images, eps, fitted_on=key)
-        write_tensors(path, fitted.tensors())
+        if (kept := _kept(data, eps, cache)) is not None:
+            return kept
+        fitted = fit_zca(data.train.images, eps, fitted_on=key)
+        write_tensors(_path(cache, key), fitted.tensors())
     except OSError as error:
         raise DataError(f"{cache}: cannot keep the whitening matrix here ({error})") from error
     return fitted
+
+
+def unfitted_zca(data: RealData, eps: float, cache: Path) -> Zca:
+    """Return the whitening in ``cache``, else one of its shape that changes nothing: as good for times and sizes."""
+    if (kept := _kept(data, eps, cache)) is not None:
+        return kept
+    images = data.train.images
+    same = torch.eye(images[0].numel(), device=images.device)
+    return Zca(torch.zeros_like(same[0]), same, same, eps=eps, fitted_on=_key(data, eps))
+
+
+def _key(data: RealData, eps: float) -> str:
+    return content_key({"checksum": data.card.checksum, "split": data.card.split, "eps": eps})
+
+
+def _path(cache: Path, key: str) -> Path:
+    return cache / f"zca-{key}.safetensors"
+
+
+def _kept(data: RealData, eps: float, cache: Path) -> Zca | None:
+    """Return the whitening in ``cache``; none where it is not there, or damaged."""
+    key = _key(data, eps)
+    try:
+        kept, _ = read_tensors(_path(cache, key))  # verifies the checksum in its header
+        return Zca(**kept, eps=eps, fitted_on=key).to(data.train.images.device)
+    except (CorruptFileError, TypeError):
+        return None
 
 
 def load_zca(description: Mapping[str, Any], tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Zca:

@@ -6,14 +6,18 @@ from dataclasses import replace
 
 from datadistill.evaluate.protocol import Result
 
+Candidate = tuple[int, str]
+"""Iteration of a set, and which set of it: ``synthetic``, or the name of a variant."""
 
-def best_of(candidates: Mapping[int, Result]) -> Result:
-    """Return the best of some results as the subject ``peak``: the earliest of equals, with the time of all.
+
+def best_of(candidates: Mapping[Candidate, Result]) -> Result:
+    """Return the best of some results as the subject ``peak``: the first of equals, with the time of all.
 
     Args:
-        candidates: Results on the test set by iteration, in order.
+        candidates: Results on the test set, the earliest first.
     """
-    iteration, best = max(candidates.items(), key=lambda item: item[1].mean)
-    text = f"distilled, best of {len(candidates)} on the test set (iteration {iteration})"
+    (iteration, kind), best = max(candidates.items(), key=lambda item: item[1].mean)
+    which = f"iteration {iteration}" + ("" if kind == "synthetic" else f", {kind}")
+    text = f"distilled, best of {len(candidates)} on the test set ({which})"
     seconds = math.fsum(result.seconds for result in candidates.values())
     return replace(best, subject="peak", description=text, seconds=round(seconds, 3))

@@ -35,13 +35,13 @@ def parted(name: str) -> tuple[str, str | None]:
     return protocol, network if found else None
 
 
-def expand(names: tuple[str, ...], own: str, default: str | None = None) -> tuple[str, ...]:
+def expand(names: tuple[str, ...], own: str, evaluated: str | None = None) -> tuple[str, ...]:
     """Return protocol names with every pool replaced by its networks, spelled as they are stored.
 
     Args:
         names: ``default``, ``default@vgg11``, ``default@cross-architecture``.
         own: The network of the run.
-        default: The evaluation network of the protocol ``default``; absent for that of the run, as all others have it.
+        evaluated: The evaluation network of protocols without an ``@``; absent for that of the run.
 
     Raises:
         UnknownNameError: If there is neither such a network nor such a pool.
@@ -53,8 +53,7 @@ def expand(names: tuple[str, ...], own: str, default: str | None = None) -> tupl
             found.append(name)
             continue
         members = _members(network, canonical_name(own)) if network in POOLS else (_canonical(network),)
-        plain = default if protocol == "default" and default is not None else own
-        done = {canonical_name(plain)} if network in POOLS and protocol in names else set()
+        done = {canonical_name(evaluated or own)} if network in POOLS and protocol in names else set()
         found += [at(protocol, member) for member in members if member not in done]
     return tuple(dict.fromkeys(found))
 

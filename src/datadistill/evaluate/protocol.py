@@ -1,11 +1,12 @@
 """Protocols: how a network is trained on a small set before it is tested. All differences have names."""
 
 import math
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
 from scipy import stats
 
+from datadistill.core.registry import find
 from datadistill.training.schedules import TrainingRecipe
 
 
@@ -19,12 +20,12 @@ class Protocol:
         epochs: Passes over the set.
         batch_size: Images per step; smaller sets are one batch.
         lr: Step size; absent means the learned one, or ``fallback_lr`` where none was learned.
-        fallback_lr: Used for sets without a learned step size.
+        fallback_lr: Used for sets without a learned step size, where ``lr`` is absent.
         momentum: Of SGD, in [0, 1).
         weight_decay: Coefficient of ½‖θ‖².
         schedule: ``step``: the step size drops tenfold after ``decay_at``; ``constant``; ``cosine``.
-        decay_at: Fraction of the epochs after which it drops.
-        reset_momentum: Whether the momentum is forgotten at that point.
+        decay_at: Fraction of the epochs after which it drops; with ``step`` only.
+        reset_momentum: Whether the momentum is forgotten at that point; with ``step`` only.
         extra_epoch: Whether one epoch more is run, as loops that count from 0 to E inclusive do.
         augment: Augmentation of the training images; absent means the one the set was distilled with.
         split: Which real images the networks are tested on.
@@ -55,6 +56,8 @@ class Protocol:
             raise ValueError("networks, epochs and batch_size must be at least 1, random_draws at least 0")
         if self.peak and self.split != "test":
             raise ValueError(f"peak chooses on the test set, and split is '{self.split}'")
+        if self.lr is not None and self.fallback_lr != 0.01:
+            raise ValueError(f"fallback_lr is for sets without a learned step size, and lr is {self.lr} for all")
         for lr in (self.fallback_lr, self.lr):
             if lr is not None:
                 self.training(lr)  # refuses what is out of range now, not after hours of distillation
@@ -74,12 +77,32 @@ class Protocol:
         )
 
 
-PROTOCOLS: dict[str, Protocol] = {
-    "default": Protocol(),
-    "upstream": Protocol(reset_momentum=True, extra_epoch=True, augment="dsa"),
-    "upstream-peak": Protocol(reset_momentum=True, extra_epoch=True, augment="dsa", peak=True, random_draws=0),
+_UPSTREAM: dict[str, Any] = {
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "schedule": "step",
+    "decay_at": 0.5,
+    "reset_momentum": True,
+    "extra_epoch": True,
+    "augment": "dsa",
 }
-"""Named protocols; a recipe may change single fields."""
+"""What the published codes have fixed; epochs, batch size, networks and step size are options there."""
+
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "upstream": _UPSTREAM,
+    "upstream-peak": {**_UPSTREAM, "split": "test", "peak": True, "random_draws": 0},
+}
+"""Named protocols: the fields of a recipe's ``[evaluate]`` that each replaces."""
+
+
+def named(name: str, base: Protocol) -> Protocol:
+    """Return the protocol called ``name``: ``base`` with what that name changes.
+
+    Raises:
+        UnknownNameError: If there is none of that name.
+    """
+    return replace(base, **find(PROTOCOLS, name, "protocol"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,9 +202,10 @@ class Evaluation:
         split: Which real images the networks were tested on, and how many.
         results: By subject.
         candidates: Under a protocol with ``peak``: iteration and mean accuracy of every set the best was chosen from.
+        variant_candidates: The same of other sets that were kept of these iterations, by name: ``averaged``.
     """
 
-    schema_version: ClassVar[int] = 2  # 1 had no candidates and no peak
+    schema_version: ClassVar[int] = 3  # 1 had no candidates and no peak, 2 no variants among them
     name: str
     protocol: Protocol
     dataset: str
@@ -189,3 +213,4 @@ class Evaluation:
     split: str
     results: dict[str, Result] = field(default_factory=dict)
     candidates: tuple[tuple[int, float], ...] = ()
+    variant_candidates: dict[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)

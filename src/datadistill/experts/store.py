@@ -109,6 +109,9 @@ class ExpertStore:
                 raise CorruptFileError(f"{error}; {remedy}") from error
         return cls(folder, sidecars, device)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": {}}  # files are opened anew in another process
+
     def segment(self, expert: int, epoch: int, span: int) -> Segment:
         """Return the segment of ``expert`` that starts after ``epoch`` epochs and covers ``span`` more.
 

@@ -7,10 +7,11 @@ An expert in the making is a folder with one file per epoch. When all are there 
 import json
 import math
 import shutil
+import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from datadistill.experts.recipe import ExpertRecipe
 from datadistill.experts.store import Sidecar, sidecar_path, trajectory_path, write_manifest
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.atomic import locked, read_tensors, write_json, write_tensors
-from datadistill.runtime.executor import Executor, InProcess
+from datadistill.runtime.executor import Executor, InProcess, SideBySide, check_cancelled
 from datadistill.runtime.progress import Reporter
 from datadistill.runtime.records import load_record, save_record
 from datadistill.training.accuracy import accuracy
@@ -69,13 +70,13 @@ def train_experts(
         shutil.rmtree(_partial_path(task.folder, index), ignore_errors=True)
     epochs = task.recipe.training.epochs_run
     with reporter.bar(title, count * epochs, (count - len(missing)) * epochs) as bar:
-        if executor is None or isinstance(executor, InProcess):
-            for index in missing:
-                with closing(train_one(task, index)) as losses:  # so that an interrupt here frees its lock at once
-                    for loss in losses:
-                        bar.advance(1, f"network {index + 1}/{count}  loss {loss:.3f}")
-                        if stop():
-                            return False
+
+        def seen(index: int, loss: float) -> bool:
+            bar.advance(1, f"network {index + 1}/{count}  loss {loss:.3f}")
+            return stop()
+
+        if executor is None or isinstance(executor, InProcess | SideBySide):
+            _train_here(task, missing, executor or InProcess(), seen)
         else:
             for position, _ in executor.run(_train_whole, [(task, index) for index in missing]):
                 bar.advance(epochs, f"network {missing[position] + 1}/{count} done")
@@ -83,6 +84,26 @@ def train_experts(
                     break
     write_manifest(task.folder)
     return all(sidecar_path(task.folder, j).exists() for j in range(count))
+
+
+def _train_here(task: ExpertTask, missing: list[int], executor: Executor, seen: Callable[[int, float], bool]) -> None:
+    """Train experts in this process, as many at once as the executor does, until ``seen`` says to stop."""
+    one, stopped = threading.Lock(), threading.Event()
+
+    def train(index: int) -> None:
+        if stopped.is_set():
+            return
+        own = replace(task, network=task.network.twin())  # another thread may be at the same one
+        with closing(train_one(own, index)) as losses:  # so that an interrupt here frees its lock at once
+            for loss in losses:
+                check_cancelled()
+                with one:
+                    if stopped.is_set() or seen(index, loss):
+                        stopped.set()
+                        return
+
+    for _ in executor.run(train, missing):
+        pass
 
 
 def _train_whole(job: tuple[ExpertTask, int]) -> None:

@@ -4,7 +4,7 @@ A method gives gradients; it does not descend. ``step`` adds the gradients of th
 updates the set, and lets the method advance its own networks. It is written once, here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
@@ -18,9 +18,14 @@ from datadistill.core.resumable import Resumable
 from datadistill.data import Preprocess, RealData
 from datadistill.experts import ExpertStore, TeacherPool
 from datadistill.networks import FlatNetwork
+from datadistill.runtime.crew import Spread
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.synthetic.texture import Texture
+from datadistill.training.looking import LOOKED_AT
 from datadistill.unroll import Unroll
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 Metrics = dict[str, Scalar]
 """Zero-dimensional, detached, still on the device: the loop decides when to read."""
@@ -57,6 +62,7 @@ class Problem:
         source: The set the teachers were trained on, where that is another one, with its own map to network space.
         terms: Additions to the objective, by name.
         iterations: Outer iterations of the run, for step sizes that change over it; absent where none does.
+        spread: Does independent tasks on the problem, one after another or by workers that hold it: see :meth:`each`.
     """
 
     data: RealData
@@ -72,6 +78,16 @@ class Problem:
     source: tuple[RealData, Preprocess] | None = None
     terms: Mapping[str, Term] = field(default_factory=dict)
     iterations: int | None = None
+    spread: Spread | None = None
+
+    def each(self, task: Callable[["Problem", A], B], arguments: Sequence[A]) -> list[B]:
+        """Return ``task(problem, argument)`` for every argument, in order, whoever does it.
+
+        Task and arguments must be picklable, and the task must not change the problem.
+        """
+        if self.spread is None:
+            return [task(self, argument) for argument in arguments]
+        return self.spread(task, arguments)
 
     @property
     def device(self) -> torch.device:
@@ -161,6 +177,10 @@ class Unrolled:
     def differentiated(self) -> int:
         """Steps that are differentiated."""
         return min(self.window or self.steps, self.steps)
+
+    def looked_at(self, images: int) -> int:
+        """Return how many of ``images`` the method looks at at once outside the student's steps."""
+        return min(images, LOOKED_AT) if self.whole_images else 0
 
 
 S = TypeVar("S", bound=SetState)

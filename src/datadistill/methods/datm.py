@@ -34,8 +34,7 @@ from datadistill.methods.segments import SegmentMatching
 from datadistill.synthetic.learnable import LearnableSet, Rates
 from datadistill.synthetic.rules import Rule
 from datadistill.synthetic.soft_labels import SoftLabelledSet
-
-_CHUNK = 500  # images looked at together when labels are made
+from datadistill.training.looking import LOOKED_AT, logits_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +50,7 @@ class DATM(SegmentMatching):
         label_momentum: Of the label logits, in [0, 1).
         loss_threshold: Updates on a higher matching loss are not taken; absent for taking all.
         only_recognised: Whether the set starts from real images that the end of the first expert recognises, instead
-            of the initial images of the recipe.
+            of the initial images of the recipe, which are then to be ``real``.
     """
 
     min_start_epoch: int = 0
@@ -135,8 +134,7 @@ class DATM(SegmentMatching):
 def _logits(problem: Problem, expert: int, images: Images) -> Logits:
     """Return what an expert says of the images at the end of its training."""
     params, statistics = (tensor.to(images) for tensor in problem.require_experts().final(expert))
-    with torch.no_grad():
-        return torch.cat([problem.network(params, part, statistics) for part in images.split(_CHUNK)])
+    return logits_of(problem.network, params, images, statistics)
 
 
 def _recognised(problem: Problem, labels: Tensor, rng: Randomness) -> Images:
@@ -146,7 +144,7 @@ def _recognised(problem: Problem, labels: Tensor, rng: Randomness) -> Images:
         rows = (train.labels == label).nonzero().flatten()
         order, wanted = torch.randperm(len(rows), generator=generator), labels == label
         count, right, wrong = int(wanted.sum()), chosen[:0], chosen[:0]
-        for part in rows[order.to(rows.device)].split(_CHUNK):
+        for part in rows[order.to(rows.device)].split(LOOKED_AT):
             images = problem.preprocess(train.images[part]).to(chosen)
             seen = _logits(problem, 0, images).argmax(1) == label
             right, wrong = torch.cat([right, images[seen]]), torch.cat([wrong, images[~seen]])

@@ -38,6 +38,7 @@ from datadistill.methods.base import Metrics, Problem, TensorGradients, Unrolled
 from datadistill.methods.segments import SegmentMatching
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.synthetic.learnable import LearnableSet
+from datadistill.training.looking import logits_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,5 +97,4 @@ class MTT(SegmentMatching):
 
 def _judged(problem: Problem, params: Params, images: Images) -> Targets:
     """Return the distribution that a network sees in each image; constant, whatever it depends on."""
-    with torch.no_grad():
-        return problem.network(params, images).softmax(1)
+    return logits_of(problem.network, params, images).softmax(1)

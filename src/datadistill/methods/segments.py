@@ -35,7 +35,7 @@ class SegmentMatching(ABC):
         average_decay: d of the moving average of the images, in (0, 1); absent for none. The averaged set is a variant
             of the run, evaluated beside the last one.
         average_corrected: Whether the average starts empty and is corrected for that, so that the initial images have
-            no weight of their own.
+            no weight of their own; with ``average_decay`` only, and then ``True`` where it is absent.
         segments: Segments matched in every iteration, at least 1; gradients and metrics are their means.
     """
 
@@ -49,7 +49,7 @@ class SegmentMatching(ABC):
     student_lr_lr: float = 1e-5
     momentum: float = 0.5
     average_decay: float | None = None
-    average_corrected: bool = True
+    average_corrected: bool | None = None
     segments: int = 1
 
     def __post_init__(self) -> None:
@@ -69,6 +69,10 @@ class SegmentMatching(ABC):
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
         if self.average_decay is not None and not 0 < self.average_decay < 1:
             raise ValueError(f"average_decay must be in (0, 1), got {self.average_decay}")
+        if self.average_decay is None and self.average_corrected is not None:
+            raise ValueError("average_corrected is for an average of the images; set average_decay as well")
+        if self.average_decay is not None and self.average_corrected is None:
+            object.__setattr__(self, "average_corrected", True)
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -96,7 +100,7 @@ class SegmentMatching(ABC):
         state = LearnableSet(problem.initial_images, problem.initial_targets, self.rates(problem), student_lr)
         if self.average_decay is None:
             return state
-        return AveragedSet(state, self.average_decay, corrected=self.average_corrected)
+        return AveragedSet(state, self.average_decay, corrected=self.average_corrected is not False)
 
     def rates(self, problem: Problem) -> Rates:
         """Return how images and step size are updated."""
@@ -108,7 +112,8 @@ class SegmentMatching(ABC):
         """Return the mean of the matching loss over ``segments`` segments, and its gradients."""
         others = (rng.child("segment", number).at(rng.iteration) for number in range(1, self.segments))
         streams = [rng, *others]
-        metrics, gradients = zip(*(self.match(problem, state, stream) for stream in streams), strict=True)
+        found = problem.each(_match, [(self, state, stream) for stream in streams])
+        metrics, gradients = zip(*found, strict=True)
         return _mean(metrics), _mean(gradients)
 
     @abstractmethod
@@ -149,6 +154,14 @@ class SegmentMatching(ABC):
     def variants(self, problem: Problem, state: LearnableSet) -> dict[str, SyntheticSet]:
         """Return the averaged set, where one is kept."""
         return {"averaged": state.averaged()} if isinstance(state, AveragedSet) else {}
+
+
+def _match(
+    problem: Problem, argument: tuple[SegmentMatching, LearnableSet, Randomness]
+) -> tuple[Metrics, TensorGradients]:
+    """Return what one segment gives."""
+    method, state, stream = argument
+    return method.match(problem, state, stream)
 
 
 def _mean(each: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

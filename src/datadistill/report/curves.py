@@ -20,6 +20,7 @@ _KNOWN = {
     "student_lr": "Learned step size",
     "validation_accuracy": "Probe accuracy on validation images",
     "test_accuracy": "Accuracy of the kept sets on the test set",
+    "test_accuracy_averaged": "Accuracy of the averaged sets on the test set",
 }
 _NOT_CURVES = ("iteration", "seconds")
 _MOST_CURVES, _MOST_DOTS, _MOST_LINE_POINTS, _MOST_MARKS = 12, 500, 400, 30

@@ -18,12 +18,12 @@ class Peak:
     Attributes:
         chart: The protocol, and its result without a choice.
         numbers: The best, and the last iterate beside it.
-        curve: Accuracy on the test set against the iteration; none where there was no choice.
+        curves: Accuracy on the test set against the iteration, one per kind of set; none where there was no choice.
     """
 
     chart: Chart
     numbers: tuple[KeyNumber, ...]
-    curve: Curve | None
+    curves: tuple[Curve, ...]
 
 
 def peaks(summary: RunSummary) -> list[Peak]:
@@ -32,10 +32,12 @@ def peaks(summary: RunSummary) -> list[Peak]:
 
 
 def _peak(evaluation: Evaluation) -> Peak:
-    shown = [evaluation.results[name] for name in ("peak", "synthetic") if name in evaluation.results]
+    shown = [evaluation.results[name] for name in ("peak", "synthetic", "averaged") if name in evaluation.results]
     numbers = (
         KeyNumber(wording.accuracy(one), wording.subject(one.subject), wording.capital(one.description))
         for one in shown
     )
-    tested = curves([{"iteration": iteration, "test_accuracy": mean} for iteration, mean in evaluation.candidates])
-    return Peak(chart(evaluation), tuple(numbers), tested[0] if tested else None)
+    tested = {"": evaluation.candidates}
+    tested |= {f"_{kind}": means for kind, means in evaluation.variant_candidates.items()}
+    rows = [{"iteration": i, f"test_accuracy{kind}": mean} for kind, means in tested.items() for i, mean in means]
+    return Peak(chart(evaluation), tuple(numbers), tuple(curves(rows)))

@@ -114,3 +114,8 @@ def resident_bytes() -> int:
     if statm.exists():
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return peak_bytes(torch.device("cpu"))
+
+
+def occupied_bytes(device: torch.device) -> int:
+    """Return the memory in use now: on CUDA by this process's tensors, otherwise by the process."""
+    return int(torch.cuda.memory_allocated(device)) if device.type == "cuda" else resident_bytes()

@@ -136,7 +136,7 @@ class SpawnPool:
         pool = ProcessPoolExecutor(
             max_workers=min(self.workers, max(1, len(arguments))),
             mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
+            initializer=start_worker,
             initargs=(self.threads, self.precision),
         )
         try:
@@ -152,7 +152,8 @@ class SpawnPool:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker(threads: int, precision: Precision) -> None:
+def start_worker(threads: int, precision: Precision) -> None:
+    """Set up a fresh process for tasks."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
     set_up(threads, precision)

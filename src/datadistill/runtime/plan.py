@@ -18,8 +18,8 @@ class Plan:
         threads: Arithmetic threads of each process.
         precision: Of convolutions on CUDA: ``tf32`` or ``float32``; ``bf16``: of student steps anywhere.
         workers: Processes for experts and evaluation.
-        side_by_side: Networks trained at once in evaluation, with one arithmetic thread each; 1 for one after
-            another with ``threads``; absent until it has been decided.
+        side_by_side: Networks trained at once in evaluation, and experts where there are enough, with one arithmetic
+            thread each; 1 for one after another with ``threads``; absent until it has been decided.
         data_root: Where data sets were found.
         store: Where experts are kept.
         data_checksum: Of the data the run was started on; absent until they have been read.

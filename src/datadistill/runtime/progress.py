@@ -1,7 +1,8 @@
 """Progress bars with the time left, and a place to say one line; silent when nobody watches."""
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -32,6 +33,34 @@ class Reporter(Protocol):
     def bar(self, title: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
         """Open a bar of ``total`` steps of which ``done`` are behind us."""
         ...
+
+
+@contextmanager
+def follow(bar: Bar, count: Callable[[], int], note: str = "", every: float = 1.0) -> Iterator[None]:
+    """Move a bar to wherever ``count`` says, every so many seconds, as long as the context is open.
+
+    For work that is done elsewhere and leaves traces in files.
+    """
+    ended, shown = threading.Event(), 0
+
+    def look() -> None:
+        nonlocal shown
+        while True:
+            over = ended.wait(every)
+            now = count()
+            if now > shown:
+                bar.advance(now - shown, note)
+                shown = now
+            if over:
+                return
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 class Silent:

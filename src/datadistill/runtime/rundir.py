@@ -72,9 +72,13 @@ class RunDir:
         """Another artifact of the same run, by name: ``selected`` (best on validation), ``averaged``."""
         return self.variants / name
 
-    def kept(self, iteration: int) -> Path:
-        """The artifact of an iteration on the way, where such sets are kept."""
-        return self.variant(f"iteration_{iteration:06d}")
+    def group(self, number: int) -> Path:
+        """The run directory of one group of a divided run."""
+        return self.distill / "groups" / str(number)
+
+    def kept(self, iteration: int, variant: str = "") -> Path:
+        """The artifact of an iteration on the way, where such sets are kept, or another set of that iteration."""
+        return self.variant(f"iteration_{iteration:06d}" + (f"-{variant}" if variant else ""))
 
     @property
     def frames(self) -> Path:

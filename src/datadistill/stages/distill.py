@@ -1,6 +1,7 @@
 """Stage ``distill``: run the method, watch it, write the artifact."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -8,19 +9,23 @@ import torch
 from torch import Tensor
 
 from datadistill.core.errors import NumericalError
+from datadistill.core.randomness import Randomness
 from datadistill.core.structure import unstructure
 from datadistill.distill import Observer, Progress, distill
 from datadistill.evaluate.run import real_examples, step_size
 from datadistill.methods import METHODS, Problem
 from datadistill.runtime.atomic import content_key
+from datadistill.runtime.crew import crew
 from datadistill.runtime.executor import InProcess
 from datadistill.runtime.metrics import append_rows, cut_back
 from datadistill.runtime.records import ExpertsUsed, TeachersUsed, load_record
 from datadistill.stages.experts import open_experts
+from datadistill.stages.groups import Group, group_config, run_groups
 from datadistill.stages.observers import Checkpoint, Frames, Log, Probe, Variants, read_checkpoint
-from datadistill.stages.planning import decide, evaluation_executor, training_compiled
+from datadistill.stages.planning import decide
 from datadistill.stages.session import Session
 from datadistill.stages.teachers import open_teachers, source_of
+from datadistill.stages.training_plan import evaluation_executor, training_compiled
 from datadistill.synthetic.artifact import Artifact, Card, SyntheticSet, save_artifact
 from datadistill.synthetic.initial import initial_set
 from datadistill.synthetic.pictures import tidy_columns
@@ -43,6 +48,11 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
         CorruptFileError: If the checkpoint or an expert is damaged.
         RunError: If what the method needs has not been trained.
     """
+    if session.config.groups > 1:
+        with session.stage("distill") as ending:
+            if not run_groups(session, _distill_group, stop):
+                ending.state = "stopped"
+        return
     finished = session.run.is_done("distill")
     with session.stage("distill") as ending:
         config, run = session.config, session.run
@@ -54,7 +64,7 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
         begun = checkpoint.written
         cut_back(run.metrics, begun)
         frames = _frames(session)
-        frames.draw(0, SyntheticSet(problem.initial_images, problem.initial_targets))
+        frames.draw(0, problem.initial_images)
 
         def end_here(progress: Progress) -> None:
             if progress.metrics and progress.iteration < config.iterations and stop():
@@ -66,16 +76,16 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
                 ending.state = "stopped"
             return ending.state == "stopped"
 
-        with session.reporter.bar("distill", config.iterations, begun) as bar:
+        with session.reporter.bar("distill", config.iterations, begun) as bar, ExitStack() as hands:
             observers: list[Observer] = [Log(run.metrics, bar), frames, *([probe] if probe else [])]
             observers += [_variants(session)] if config.watch.variant_every else []
             observers += [checkpoint, end_here]
             try:
                 end = distill(
                     config.method,
-                    problem,
+                    hands.enter_context(_shared(session, problem)),
                     iterations=config.iterations,
-                    rng=session.rng.child("distill"),
+                    rng=_stream(session),
                     observers=observers,
                     read_every=config.watch.log_every,
                     resume=resume,
@@ -85,11 +95,35 @@ def run_distill(session: Session, stop: Callable[[], bool] = lambda: False) -> N
                 append_rows(run.metrics, error.rows)  # so that the curve shows what happened
                 raise
         if ending.state == "done":
-            frames.draw(config.iterations, end.export())
+            frames.draw(config.iterations, end.state.images)
         if not finished and end.iteration != _judged(session):
             for stage in ("evaluate", "report"):  # what was judged after an early stop is another set
                 run.update_stage(stage, state="pending", seconds=0.0)
         _save(session, end, probe)
+
+
+def _distill_group(group: Group) -> None:
+    """Distil one group of a divided run, in whatever process."""
+    session = group.open()
+    if not session.run.is_done("distill"):
+        run_distill(session)
+
+
+@contextmanager
+def _shared(session: Session, problem: Problem) -> Iterator[Problem]:
+    """Yield the problem, with workers where an iteration has several independent trainings."""
+    unrolled, workers = session.config.method.unrolled, session.plan.workers
+    if unrolled is None or min(unrolled.trainings, workers) < 2:
+        yield problem
+        return
+    with crew(session.executor, replace(problem, terms={})) as spread:
+        yield replace(problem, spread=spread)
+
+
+def _stream(session: Session) -> Randomness:
+    """Return what the iterations of a run draw from; those of another group draw something else."""
+    rng, part = session.rng.child("distill"), session.config.part
+    return rng if part is None else rng.child("group", part[0])
 
 
 def _judged(session: Session) -> int | None:
@@ -138,7 +172,10 @@ def plan_distill(session: Session) -> None:
         UsageError: If the run cannot fit into the memory limit.
     """
     if session.config.method.unrolled:
-        decide(session, bare_problem(session))
+        config = session.config
+        one = replace(session, config=group_config(config, session.plan, 0)) if config.groups > 1 else session
+        decide(one, bare_problem(one))
+        session.plan = one.plan
 
 
 def make_problem(session: Session) -> Problem:
@@ -158,14 +195,20 @@ def make_problem(session: Session) -> Problem:
 
 def bare_problem(session: Session) -> Problem:
     """Return the data, the network and the first images of a run."""
+    part, parts = session.config.part or (0, 1)
     images, targets = initial_set(
         session.config.initial,
         session.data,
         session.preprocess,
-        ipc=session.config.ipc,
+        ipc=session.config.ipc * parts,
         rng=session.rng.child("distill"),
         texture=session.config.texture,
     )
+    if parts > 1:  # every group its share of the images that the whole would start from
+        images, targets = (
+            tensor.unflatten(0, (session.data.classes, parts, -1))[:, part].flatten(0, 1)
+            for tensor in (images, targets)
+        )
     return Problem(
         data=session.data,
         preprocess=session.preprocess,
@@ -203,8 +246,8 @@ def make_probe(session: Session) -> Probe | None:
 
 
 def _variants(session: Session) -> Variants:
-    def save(iteration: int, synthetic: SyntheticSet) -> None:
-        save_artifact(session.run.kept(iteration), _artifact(session, synthetic, iteration))
+    def save(iteration: int, synthetic: SyntheticSet, variant: str) -> None:
+        save_artifact(session.run.kept(iteration, variant), _artifact(session, synthetic, iteration))
 
     return Variants(session.config.watch.variant_every, save)
 

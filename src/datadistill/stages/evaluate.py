@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datadistill.evaluate.baselines import random_real
-from datadistill.evaluate.peak import best_of
+from datadistill.evaluate.peak import Candidate, best_of
 from datadistill.evaluate.pools import parted
 from datadistill.evaluate.protocol import Evaluation, Protocol, Result
 from datadistill.evaluate.run import (
@@ -22,8 +22,8 @@ from datadistill.networks import FlatNetwork
 from datadistill.runtime.atomic import content_key, read_json, write_json
 from datadistill.runtime.records import save_record
 from datadistill.stages.experts import full_task
-from datadistill.stages.planning import evaluation_executor, training_compiled
 from datadistill.stages.session import Session
+from datadistill.stages.training_plan import evaluation_executor, expert_executor, training_compiled
 from datadistill.synthetic.artifact import Artifact, load_artifact
 from datadistill.training.accuracy import accuracy
 
@@ -67,11 +67,12 @@ def _evaluate(session: Session, name: str, protocol: Protocol) -> Evaluation:
     found = {result.subject: result for result in _judge(session, name, protocol, network, distilled)}
     if full is not None:
         found["full"] = full
-    candidates: dict[int, Result] = {}
+    candidates: dict[Candidate, Result] = {}
     if protocol.peak:
-        candidates = {artifact.card.iteration: found[subject] for subject, artifact in distilled.items()}
-        others = {subject: result for subject, result in found.items() if subject not in distilled}
-        found = {"synthetic": found["synthetic"], "peak": best_of(candidates), **others}
+        candidates = {(one.card.iteration, _kind(subject)): found[subject] for subject, one in distilled.items()}
+        others = {subject: result for subject, result in found.items() if subject not in distilled or _is_last(subject)}
+        found = {**others, "peak": best_of(candidates)}
+    tested_of = {kind: _means(candidates, kind) for kind in dict.fromkeys(kind for _, kind in candidates)}
     tested = session.data.test if protocol.split == "test" else session.data.validation
     return Evaluation(
         name=name,
@@ -80,8 +81,24 @@ def _evaluate(session: Session, name: str, protocol: Protocol) -> Evaluation:
         network=network.name,
         split=f"{protocol.split}, {len(tested)} images",
         results=found,
-        candidates=tuple((iteration, result.mean) for iteration, result in candidates.items()),
+        candidates=tested_of.pop("synthetic", ()),
+        variant_candidates=tested_of,
     )
+
+
+def _is_last(subject: str) -> bool:
+    """Say whether a subject is a set of the last iteration and not one that was kept on the way."""
+    return _kind(subject) == subject
+
+
+def _kind(subject: str) -> str:
+    """Return which set of its iteration a subject is: ``synthetic``, or a variant."""
+    name = subject.rpartition("-")[2]
+    return name if name in _VARIANTS else "synthetic"
+
+
+def _means(candidates: dict[Candidate, Result], kind: str) -> tuple[tuple[int, float], ...]:
+    return tuple((iteration, result.mean) for (iteration, its), result in candidates.items() if its == kind)
 
 
 def _judge(
@@ -123,16 +140,28 @@ def _known(path: Path, sets: list[str]) -> Known:
 
 
 def _distilled(session: Session, protocol: Protocol) -> dict[str, Artifact]:
-    """Return the last iterate by subject, with the kept variants before it, or the averaged and the selected one."""
+    """Return the last iterate by subject, with all that was kept before it, or the averaged and the selected one."""
     run = session.run
     last = load_artifact(run.synthetic)
     if protocol.peak:
-        folders = [run.kept(iteration) for iteration in session.config.watch.kept(last.card.iteration)]
-        return {**{folder.name: load_artifact(folder) for folder in folders}, "synthetic": last}
-    others = {name: load_artifact(run.variant(name)) for name in _VARIANTS if run.variant(name).exists()}
+        return _kept(session, last.card.iteration) | {"synthetic": last} | _there([run.variant("averaged")])
+    others = _there([run.variant(name) for name in _VARIANTS])
     if "selected" in others and others["selected"].card.iteration == last.card.iteration:
         del others["selected"]
     return {"synthetic": last, **others}
+
+
+def _kept(session: Session, last: int) -> dict[str, Artifact]:
+    """Return the sets kept before the last iteration; runs of earlier versions have kept no averages."""
+    found: dict[str, Artifact] = {}
+    for iteration in session.config.watch.kept(last):
+        folder = session.run.kept(iteration)
+        found |= {folder.name: load_artifact(folder)} | _there([session.run.kept(iteration, "averaged")])
+    return found
+
+
+def _there(folders: list[Path]) -> dict[str, Artifact]:
+    return {folder.name: load_artifact(folder) for folder in folders if folder.exists()}
 
 
 def _subjects(session: Session, protocol: Protocol, distilled: dict[str, Artifact]) -> list[Subject]:
@@ -161,7 +190,8 @@ def _full_result(session: Session, protocol: Protocol) -> Result | None:
     if not count or protocol.split != "test" or protocol.peak:
         return None
     task = full_task(session, protocol.network or session.config.network)
-    train_experts(task, count, session.reporter, session.executor, title="full set (epochs)")
+    executor = expert_executor(session, task, count)
+    train_experts(task, count, session.reporter, executor, title="full set (epochs)")
     begun = time.perf_counter()
     store = ExpertStore.open(task.folder, count, session.device)
     test = real_examples(session.data, session.preprocess, "test")

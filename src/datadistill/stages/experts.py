@@ -8,6 +8,7 @@ from datadistill.stages.families import check_used, network_task, used
 from datadistill.stages.imported_experts import open_imported
 from datadistill.stages.session import Session
 from datadistill.stages.teachers import train_teachers
+from datadistill.stages.training_plan import expert_executor
 
 
 def run_experts(session: Session, stop: Callable[[], bool] = lambda: False) -> None:
@@ -37,7 +38,7 @@ def _train_experts(session: Session, stop: Callable[[], bool]) -> bool:
         _record(session, open_imported(session))
         return True
     task, count = expert_task(session), session.config.experts.count
-    done = train_experts(task, count, session.reporter, session.executor, stop=stop)
+    done = train_experts(task, count, session.reporter, expert_executor(session, task, count), stop=stop)
     if done:
         _record(session, ExpertStore.open(task.folder, count, session.device))
     return done

@@ -10,8 +10,8 @@ from datadistill.experts import ExpertRecipe, ExpertStore, ExpertTask
 from datadistill.experts.store import trajectory_path
 from datadistill.networks import build_network, canonical_name
 from datadistill.runtime.records import ExpertsUsed
-from datadistill.stages.planning import training_compiled
 from datadistill.stages.session import Session
+from datadistill.stages.training_plan import training_compiled
 from datadistill.training.fit import Examples
 from datadistill.training.schedules import TrainingRecipe
 

@@ -2,6 +2,8 @@
 
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,22 +12,25 @@ import torch
 
 from datadistill.config import RunConfig
 from datadistill.core.structure import unstructure
+from datadistill.evaluate.protocol import Protocol
 from datadistill.evaluate.run import real_examples, synthetic_examples
+from datadistill.experts import ExpertTask
 from datadistill.methods import Problem, Unrolled
 from datadistill.networks import FlatNetwork
-from datadistill.runtime.device import resident_bytes
+from datadistill.runtime.device import occupied_bytes
 from datadistill.stages.distill import bare_problem
 from datadistill.stages.experts import expert_task, full_task
 from datadistill.stages.memory import estimate_method
 from datadistill.stages.planning import (
     FORWARDS_PER_STEP,
     decide,
-    evaluation_executor,
     iteration_forwards,
     planned_peak,
     seconds_per_step,
 )
 from datadistill.stages.session import Session, open_run
+from datadistill.stages.teachers import teacher_tasks
+from datadistill.stages.training_plan import evaluation_executor, experts_together, judging_bytes
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.training.accuracy import accuracy
 from datadistill.training.fit import Examples, Fitted, fit
@@ -72,7 +77,14 @@ def forecast(config: RunConfig, *, device: str, data_root: Path | None, memory_l
         DataError: If the data set is not there.
     """
     with tempfile.TemporaryDirectory() as folder:
-        session = open_run(Path(folder) / "run", config, device=device, data_root=data_root, memory_limit=memory_limit)
+        session = open_run(
+            Path(folder) / "run",
+            config,
+            device=device,
+            data_root=data_root,
+            memory_limit=memory_limit,
+            shapes_only=True,
+        )
         rows = [*_experts(session), _distill(session), *_evaluate(session)]
     return Forecast(session.plan.device, tuple(rows), "extrapolated from a few timed steps on this machine")
 
@@ -82,19 +94,43 @@ def _experts(session: Session) -> list[ForecastRow]:
     p = session.network.parameter_count
     if config.trains_experts:
         task = expert_task(session)
-        epochs = config.experts.count * task.recipe.training.epochs_run
-        seconds = epoch_seconds(session, task.network, task.train, task.recipe.training) * epochs
+        seconds = _real_seconds(session, task, config.experts.count)
         disk = config.experts.count * (task.recipe.training.epochs_run + 1) * p * _FLOAT
         what = f"{config.experts.count} experts x {task.recipe.training.epochs_run} epochs"
         rows.append(ForecastRow("experts", seconds, 0, disk, what))
+    if "teachers" in config.needs:
+        count = config.teachers.count
+        for task in teacher_tasks(session):
+            epochs = task.recipe.training.epochs_run
+            disk = count * len(task.recipe.kept) * task.network.parameter_count * _FLOAT
+            what = f"{count} teachers x {epochs} epochs, {task.network.name}"
+            rows.append(ForecastRow("teachers", _real_seconds(session, task, count), 0, disk, what))
     if config.full.networks and not all(config.protocol(name).peak for name in config.protocols):
         task = full_task(session, session.config.evaluate.network or session.config.network)
-        seconds = epoch_seconds(session, task.network, task.train, task.recipe.training)
-        epochs = config.full.networks * task.recipe.training.epochs_run
-        disk = config.full.networks * p * _FLOAT
+        seconds = _real_seconds(session, task, config.full.networks)
+        disk = config.full.networks * task.network.parameter_count * _FLOAT
         what = f"{config.full.networks} x {task.recipe.training.epochs_run} epochs, once per data set and network"
-        rows.append(ForecastRow("full set", seconds * epochs, 0, disk, what))
+        rows.append(ForecastRow("full set", seconds, 0, disk, what))
     return rows
+
+
+def _real_seconds(session: Session, task: ExpertTask, count: int) -> float:
+    """Return the time of training networks on real images, as many at once as there will be."""
+    together = experts_together(session, task, count)
+    with _threads(together):
+        each = epoch_seconds(session, task.network, task.train, task.recipe.training)
+    return each * count * task.recipe.training.epochs_run / (together * session.config.workers)
+
+
+@contextmanager
+def _threads(together: int) -> Iterator[None]:
+    """Compute with the threads that each of so many networks has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if together > 1 else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _distill(session: Session) -> ForecastRow:
@@ -105,7 +141,7 @@ def _distill(session: Session) -> ForecastRow:
     seen = batch * config.windows
     shape, classes = session.data.card.shape, session.data.classes
     need = estimate_method(session.network, shape, classes, unrolled, images=n, windows=config.windows)
-    there = resident_bytes() if session.device.type == "cpu" else torch.cuda.memory_allocated(session.device)
+    there = occupied_bytes(session.device)
     seconds = seconds_per_step(decide(session, problem), problem, batch)
     students = f"{unrolled.trainings} x " if unrolled.trainings > 1 else ""
     what = (
@@ -115,7 +151,8 @@ def _distill(session: Session) -> ForecastRow:
     memory = there + planned_peak(need, vars(session.plan), gpu=session.device.type == "cuda")
     steps = iteration_forwards(unrolled, seen) / (FORWARDS_PER_STEP * seen)  # what takes as long as so many whole steps
     total = seconds * steps * config.iterations + _probes(session, problem)
-    kept = len(config.watch.kept(config.iterations + 1)) * problem.initial_images.nbytes
+    kinds = 1 + len(config.method.variant_names)
+    kept = kinds * len(config.watch.kept(config.iterations + 1)) * problem.initial_images.nbytes
     return ForecastRow("distill", total, memory, kept, what)
 
 
@@ -124,36 +161,40 @@ def _evaluate(session: Session) -> list[ForecastRow]:
     for name in config.protocols:
         epochs = config.protocol(name).training(1.0).epochs_run
         what = f"{config.trainings(name)} networks x {epochs} epochs, protocol {name}"
-        rows.append(ForecastRow("evaluate", judging_seconds(session, problem, name), 0, 0, what))
+        seconds = judging_seconds(session, problem, name)
+        together = min((session.plan.side_by_side or 1) * config.workers, config.trainings(name))
+        memory = occupied_bytes(session.device) + together * judging_bytes(session, name)
+        rows.append(ForecastRow("evaluate", seconds, memory, 0, what))
     return rows
 
 
 def judging_seconds(session: Session, problem: Problem, name: str) -> float:
     """Return the time of one protocol: a training and a test for every network, as many at once as there will be."""
-    config, protocol = session.config, session.config.protocol(name)
-    network = session.build_network(protocol.network or config.network)
-    params = network.initial(session.rng.stream("forecast")).to(session.device)
-    test = real_examples(session.data, session.preprocess, protocol.split)
-    evaluation_executor(session)  # decides how many at once
-    together, threads = session.plan.side_by_side or 1, torch.get_num_threads()
-    torch.set_num_threads(1 if together > 1 else threads)
-    try:
-        each = _training_seconds(session, network, problem, protocol.training(protocol.fallback_lr))
-        begun = time.perf_counter()
-        accuracy(network, params, network.initial_statistics().to(params), test)
-        each += time.perf_counter() - begun
-    finally:
-        torch.set_num_threads(threads)
-    return each * config.trainings(name) / (together * config.workers)
+    config = session.config
+    each = _trial_seconds(session, problem, config.protocol(name))
+    return each * config.trainings(name) / ((session.plan.side_by_side or 1) * config.workers)
 
 
 def _probes(session: Session, problem: Problem) -> float:
-    watch = session.config.watch
-    if not watch.probe_every or not session.config.validation:
+    """Return the time of all probes: networks of one train side by side, but never in other processes."""
+    config, watch = session.config, session.config.watch
+    if not config.probes:
         return 0.0
-    training = TrainingRecipe(epochs=watch.probe_epochs)
-    probes = session.config.iterations // watch.probe_every
-    return probes * watch.probe_networks * _training_seconds(session, session.network, problem, training)
+    each = _trial_seconds(session, problem, replace(config.evaluate, epochs=watch.probe_epochs, split="validation"))
+    return each * config.probes / min(session.plan.side_by_side or 1, watch.probe_networks)
+
+
+def _trial_seconds(session: Session, problem: Problem, protocol: Protocol) -> float:
+    """Return the time of training and testing one network, with the threads it will have."""
+    network = session.build_network(protocol.network or session.config.network)
+    params = network.initial(session.rng.stream("forecast")).to(session.device)
+    test = real_examples(session.data, session.preprocess, protocol.split)
+    evaluation_executor(session)  # decides how many at once
+    with _threads(session.plan.side_by_side or 1):
+        each = _training_seconds(session, network, problem, protocol.training(protocol.fallback_lr))
+        begun = time.perf_counter()
+        accuracy(network, params, network.initial_statistics().to(params), test)
+        return each + time.perf_counter() - begun
 
 
 def _training_seconds(session: Session, network: FlatNetwork, problem: Problem, training: TrainingRecipe) -> float:

@@ -6,9 +6,11 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from datadistill.core.randomness import Randomness
 from datadistill.methods import Unrolled
@@ -29,6 +31,9 @@ _COMPILER = 132 * 2**20
 _VECTORS = 6
 """Weight vectors besides the kept ones: start, target, gradient, cotangent and what arithmetic on them needs."""
 
+_BESIDE_AN_OPERATION = 2
+"""Peak of a forward pass beside its largest operation: what the libraries need, and what waits for a later layer."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -39,6 +44,7 @@ class Estimate:
         vector: One weight vector.
         steps: Student steps that are differentiated.
         batch: Images per step.
+        looking: Forward pass of the images that the method looks at beside student steps.
         loss: Graph of the loss at the end point, where it looks at real images.
     """
 
@@ -46,6 +52,7 @@ class Estimate:
     vector: int
     steps: int
     batch: int
+    looking: int = 0
     loss: int = 0
 
 
@@ -60,10 +67,22 @@ class Settings:
     micro_batch: int | None = None
 
 
-def estimate(network: FlatNetwork, shape: tuple[int, int, int], classes: int, *, batch: int, steps: int) -> Estimate:
-    """Return what ``steps`` student steps on ``batch`` images are made of, from the graph of one image or two."""
+def estimate(
+    network: FlatNetwork, shape: tuple[int, int, int], classes: int, *, batch: int, steps: int, looked_at: int = 0
+) -> Estimate:
+    """Return what ``steps`` student steps on ``batch`` images are made of, from the graph of one image or two.
+
+    Args:
+        network: The student.
+        shape: Of an image.
+        classes: Number of classes.
+        batch: Images per step.
+        steps: Student steps.
+        looked_at: Images that the method looks at at once beside those steps, without a graph.
+    """
     step = _for_images(batch, lambda images: _graph_bytes(network, shape, classes, images))
-    return Estimate(step, network.parameter_count * _FLOAT, steps, batch)
+    looking = looked_at * _forward_bytes(network, shape) if looked_at else 0
+    return Estimate(step, network.parameter_count * _FLOAT, steps, batch, looking)
 
 
 def estimate_method(
@@ -75,14 +94,20 @@ def estimate_method(
     images: int,
     windows: int = 1,
 ) -> Estimate:
-    """Return what an iteration of a method is made of, on a set of ``images``, each seen through so many windows."""
-    batch = unrolled.batch(images) * windows
-    need = estimate(network, shape, classes, batch=batch, steps=unrolled.differentiated)
-    need = replace(need, vector=need.vector * unrolled.vectors)
-    if not unrolled.real_batch:
-        return need
-    loss = _for_images(unrolled.real_batch, lambda real: _graph_bytes(network, shape, classes, real, twice=False))
-    return replace(need, loss=loss)
+    """Return what an iteration of a method is made of.
+
+    Args:
+        network: The student.
+        shape: Of an image.
+        classes: Number of classes.
+        unrolled: How far the method differentiates, and what else it looks at.
+        images: Of the synthetic set.
+        windows: Through which each of them is seen in a step.
+    """
+    batch, looked_at, real = unrolled.batch(images) * windows, unrolled.looked_at(images), unrolled.real_batch
+    need = estimate(network, shape, classes, batch=batch, steps=unrolled.differentiated, looked_at=looked_at)
+    loss = _for_images(real, lambda few: _graph_bytes(network, shape, classes, few, twice=False)) if real else 0
+    return replace(need, vector=need.vector * unrolled.vectors, loss=loss)
 
 
 def peak(need: Estimate, settings: Settings) -> int:
@@ -96,7 +121,32 @@ def peak(need: Estimate, settings: Settings) -> int:
         every = min(settings.keep_every, need.steps)
         kept = 0 if settings.keep_on_host else math.ceil(need.steps / every) + (every if every > 1 else 0)
     compiler = _COMPILER if settings.compiled else 0
+    graph = max(graph, need.looking)  # one after the other
     return int(graph) + (kept + _VECTORS) * need.vector + compiler
+
+
+class _Largest(TorchDispatchMode):
+    """Finds the operation whose tensors are largest, arguments and results together."""
+
+    most = 0
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation and measure it."""
+        result = operation(*args, **(kwargs or {}))
+        tensors = (leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor))
+        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+        self.most = max(self.most, sum(storages.values()))
+        return result
+
+
+def _forward_bytes(network: FlatNetwork, shape: tuple[int, int, int]) -> int:
+    """Return the bytes that an image adds to the largest operation of a forward pass without a graph."""
+    params, found = network.initial(Randomness(0).stream("planning")), []
+    for images in (1, 2):
+        with torch.no_grad(), _Largest() as largest:  # type: ignore[no-untyped-call]
+            network(params, torch.zeros(images, *shape))
+        found.append(int(largest.most))
+    return _BESIDE_AN_OPERATION * (found[1] - found[0])
 
 
 def _for_images(count: int, measured: Callable[[int], int]) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from datadistill.core.arrays import Images
 from datadistill.core.errors import CorruptFileError, NonFiniteError
 from datadistill.core.randomness import Randomness
 from datadistill.data import Preprocess
@@ -131,30 +132,32 @@ class Frames:
     def __call__(self, progress: Progress) -> None:
         """Draw, if it is time."""
         if progress.iteration % self.every == 0:
-            self.draw(progress.iteration, progress.export())
+            self.draw(progress.iteration, progress.state.images)  # to export may mean to label
 
-    def draw(self, iteration: int, synthetic: SyntheticSet) -> None:
+    def draw(self, iteration: int, images: Images) -> None:
         """Write the picture of one iteration; 0 is before the first."""
-        pixels = self.preprocess.to_pixels(synthetic.images)
+        pixels = self.preprocess.to_pixels(images.detach())
         save_grid(self.folder / f"iteration_{iteration:06d}.png", pixels, self.columns)
 
 
 @dataclass
 class Variants:
-    """Keeps the set every so often.
+    """Keeps the set every so often, and what else the method makes on the way.
 
     Attributes:
         every: Iterations between two of them.
-        save: Writes the set of an iteration; what an interrupted start has written is replaced by the same.
+        save: Writes a set of an iteration: itself, or by the name of the variant; what an interrupted start has
+            written is replaced by the same.
     """
 
     every: int
-    save: Callable[[int, SyntheticSet], object]
+    save: Callable[[int, SyntheticSet, str], object]
 
     def __call__(self, progress: Progress) -> None:
         """Write, if it is time."""
         if progress.iteration % self.every == 0:
-            self.save(progress.iteration, progress.export())
+            for name, synthetic in {"": progress.export(), **progress.variants()}.items():
+                self.save(progress.iteration, synthetic, name)
 
 
 @dataclass

@@ -7,6 +7,7 @@ free memory take the same path through the arithmetic and give the same bits.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,17 +20,13 @@ from datadistill.core.randomness import Randomness
 from datadistill.methods import Problem, Unrolled
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.compiler import can_compile
-from datadistill.runtime.device import free_bytes, total_bytes, usable_cores
-from datadistill.runtime.executor import Executor, SideBySide
-from datadistill.stages.memory import Estimate, Settings, estimate, estimate_method, peak
+from datadistill.runtime.device import free_bytes, occupied_bytes, total_bytes
+from datadistill.stages.memory import Estimate, Settings, estimate_method, peak
 from datadistill.stages.session import Session
-from datadistill.training.fit import Examples, Fitted, fit
-from datadistill.training.schedules import TrainingRecipe
 from datadistill.unroll import Gradients, Unroll, draw_steps
 
 _TIMED_STEPS = 3
 _COMPARED_STEPS = 5
-_TRIED_IMAGES = 8
 _AGREEMENT = 0.9
 """Cosine to the float32 gradient below which bfloat16 is refused."""
 
@@ -41,8 +38,8 @@ _GIB = 2**30
 FORWARDS_PER_STEP = 12
 """Operations of a student step and its adjoint, in forward passes."""
 
-FORWARDS_PER_TRAINING_STEP = 3
-"""Operations of a training step, and of a student's that is not differentiated, in forward passes."""
+_FORWARDS_PER_GRADIENT = 3
+"""Operations of a student's step that is not differentiated, and of the loss of a real image, in forward passes."""
 
 _WORTH_COMPILING = 1e14
 """Operations from which on compiling repays the half minute that it takes; about five minutes on two cores."""
@@ -80,9 +77,9 @@ def make_unroll(session: Session, problem: Problem) -> Unroll:
 
 def iteration_forwards(unrolled: Unrolled, batch: int) -> int:
     """Return the operations of an outer iteration with ``batch`` images per step, in forward passes of one image."""
-    further = FORWARDS_PER_STEP - FORWARDS_PER_TRAINING_STEP
-    steps = FORWARDS_PER_TRAINING_STEP * unrolled.steps + further * unrolled.differentiated
-    return unrolled.trainings * (batch * steps + FORWARDS_PER_TRAINING_STEP * unrolled.real_batch)
+    further = FORWARDS_PER_STEP - _FORWARDS_PER_GRADIENT
+    steps = _FORWARDS_PER_GRADIENT * unrolled.steps + further * unrolled.differentiated
+    return unrolled.trainings * (batch * steps + _FORWARDS_PER_GRADIENT * unrolled.real_batch)
 
 
 def _agreement(session: Session, problem: Problem, decisions: dict[str, Any]) -> float:
@@ -117,12 +114,13 @@ def _decisions(session: Session, problem: Problem) -> dict[str, Any]:
     count, windows = len(problem.initial_images), session.config.windows
     batch = unrolled.batch(count)
     forwards = iteration_forwards(unrolled, batch * windows) * session.config.iterations
-    compiled = _worth_compiling(session, problem.network, forwards)
-    failure = _compiler_fails(session, lambda: _try_student(problem, batch)) if compiled else None
+    shape, classes = problem.data.card.shape, problem.data.classes
+    compiled = worth_compiling(session, forwards * forward_operations(problem.network, shape))
+    name, tried = session.config.network, partial(_try_student, problem, batch)
+    failure = compiler_fails(session, name, tried) if compiled else None
     compiled = compiled and failure is None
     changes = wanted_engine(session.config, compiled=compiled)
     if engine.strategy == "auto":
-        shape, classes = problem.data.card.shape, problem.data.classes
         need = estimate_method(problem.network, shape, classes, unrolled, images=count, windows=windows)
         changes |= choose(need, _machine(session), changes)
         if changes["micro_batch"] is not None and problem.network.statistics_count:
@@ -134,8 +132,8 @@ def _decisions(session: Session, problem: Problem) -> dict[str, Any]:
     return changes
 
 
-def _compiler_fails(session: Session, take_a_step: Callable[[], object]) -> str | None:
-    """Take one compiled step on a CPU; say why that fails, if it does and the recipe leaves it open.
+def compiler_fails(session: Session, network: str, take_a_step: Callable[[], object]) -> str | None:
+    """Take one compiled step of a network on a CPU; say why that fails, if it does and the recipe leaves it open.
 
     Raises:
         UsageError: If it fails and the recipe wants it.
@@ -145,7 +143,7 @@ def _compiler_fails(session: Session, take_a_step: Callable[[], object]) -> str 
     try:
         take_a_step()
     except CannotCompileError as error:
-        line = f"{session.config.network}: its steps {error}"
+        line = f"{network}: its steps {error}"
         if session.config.engine.compiled == "yes":
             raise CannotCompileError(f"engine.compiled is 'yes': {line}; set it to 'auto' or 'no'") from error
         session.reporter.say(f"{line}; going on eagerly")
@@ -159,22 +157,12 @@ def _try_student(problem: Problem, batch_size: int | None) -> None:
     _short_training(engine, problem, batch_size, 1, start, lambda end: end.square().sum())
 
 
-def _try_training(session: Session) -> None:
-    """Take one compiled step of ordinary training, on a few images."""
-    few = session.data.train.take(torch.arange(min(_TRIED_IMAGES, len(session.data.train))))
-    examples, network = Examples(few.images, few.labels, session.preprocess), session.network
-    start = Fitted.start(network, network.initial(Randomness(0).stream("planning")))
-    recipe = TrainingRecipe(epochs=1, batch_size=len(examples))
-    for _ in fit(network, start, examples, recipe, session.augment, Randomness(0).child("planning"), compiled=True):
-        pass
-
-
 @dataclass(frozen=True)
 class Machine:
     """What a plan depends on.
 
     Attributes:
-        limit: Bytes a distillation may use.
+        limit: Bytes an iteration may use, beside what program and data occupy.
         total: Bytes there are, or the limit somebody set.
         gpu: Whether they are those of a GPU.
     """
@@ -183,11 +171,18 @@ class Machine:
     total: int
     gpu: bool
 
+    @classmethod
+    def limited(cls, total: int, occupied: int, *, gpu: bool) -> "Machine":
+        """Return a machine of which somebody lets a run have ``total`` bytes in all."""
+        return cls(max(0, total - occupied), total, gpu)
+
 
 def _machine(session: Session) -> Machine:
-    device = session.device
-    limit, total = session.memory_limit or free_bytes(device), session.memory_limit or total_bytes(device)
-    return Machine(limit, total, device.type == "cuda")
+    device, limit = session.device, session.memory_limit
+    gpu = device.type == "cuda"
+    if limit is not None:
+        return Machine.limited(limit, occupied_bytes(device), gpu=gpu)
+    return Machine(free_bytes(device), total_bytes(device), gpu)
 
 
 def wanted_engine(config: RunConfig, *, compiled: bool) -> dict[str, Any]:
@@ -245,8 +240,8 @@ def choose(need: Estimate, machine: Machine, wanted: dict[str, Any]) -> dict[str
     if micro is None:
         least = peak(need, replace(fewer, micro_batch=1))
         raise UsageError(
-            f"one image of a student step needs {least / _GIB:.2f} GiB, {limit / _GIB:.2f} may be used; raise "
-            "--memory-limit"
+            f"one image of a student step needs {least / _GIB:.2f} GiB, {limit / _GIB:.2f} may be used beside program "
+            "and data; raise --memory-limit"
         )
     return {**found, "micro_batch": micro, "reason": f"{short}; {words}, {micro} images at a time"}
 
@@ -270,57 +265,8 @@ def _fewer_weights(need: Estimate, asked: Settings, machine: Machine) -> tuple[S
     return fewer, f"weights kept at every {fewer.keep_every}. step" if fewer.keep_every > 1 else "all weights kept"
 
 
-def evaluation_executor(session: Session) -> Executor:
-    """Return what trains evaluation networks: how many at once is in the plan, or decided now and written there.
-
-    Raises:
-        UsageError: If the recipe wants several at once on a GPU.
-    """
-    if session.plan.side_by_side is None:
-        wanted = session.config.side_by_side
-        if session.device.type != "cpu" and (wanted or 1) > 1:
-            raise UsageError(f"side_by_side is {wanted}: networks train side by side on a CPU only")
-        session.change_plan(side_by_side=_side_by_side(session) if wanted is None else wanted)
-    together = session.plan.side_by_side or 1
-    return SideBySide(together) if together > 1 else session.executor
-
-
-def _side_by_side(session: Session) -> int:
-    """Return one network per core, as far as memory goes, where neither processes nor a GPU do the work."""
-    if session.device.type != "cpu" or session.config.workers > 1:
-        return 1
-    shape, classes = session.data.card.shape, session.data.classes
-    images = session.config.ipc * classes
-    batch = max(min(session.config.protocol(name).batch_size, images) for name in session.config.protocols)
-    batch *= session.config.windows
-    each = estimate(session.network, shape, classes, batch=batch, steps=1).step  # ordinary steps need less
-    return max(1, min(usable_cores(), total_bytes(session.device) // 2 // each))
-
-
-def training_compiled(session: Session) -> bool:
-    """Return whether the steps of ordinary training are compiled: from the plan, or decided now and written there."""
-    if session.plan.training_compiled is None:
-        forwards = FORWARDS_PER_TRAINING_STEP * _images_trained_on(session)
-        worth = _worth_compiling(session, session.network, forwards)
-        fails = worth and _compiler_fails(session, lambda: _try_training(session)) is not None
-        session.change_plan(training_compiled=worth and not fails)
-    return bool(session.plan.training_compiled)
-
-
-def _images_trained_on(session: Session) -> int:
-    """Return how many images all networks of a run see in training, those that are in the store already included."""
-    config, real = session.config, len(session.data.train)
-    experts = config.experts.count * config.expert_epochs if config.trains_experts else 0
-    experts *= 2 if config.experts.gsam else 1
-    total = real * (experts + config.full.networks * config.full.training.epochs)
-    for name in config.protocols:
-        seen = config.ipc * session.data.classes * config.windows
-        total += config.trainings(name) * config.protocol(name).epochs * seen
-    return total
-
-
-def _worth_compiling(session: Session, network: FlatNetwork, forwards: int) -> bool:
-    """Say whether so many forward passes of one image are worth compiling for, if the recipe leaves it open.
+def worth_compiling(session: Session, operations: int) -> bool:
+    """Say whether so much arithmetic is worth compiling for, if the recipe leaves it open.
 
     Raises:
         UsageError: If the recipe wants what this machine cannot do.
@@ -329,8 +275,7 @@ def _worth_compiling(session: Session, network: FlatNetwork, forwards: int) -> b
     if wanted == "yes" and not able:
         raise UsageError("engine.compiled is 'yes', and there is no C++ compiler (g++, or $CXX) here")
     cheap = session.device.type == "cuda"  # to capture takes no longer than a few steps
-    work = forwards * forward_operations(network, session.data.card.shape)
-    return wanted == "yes" or (wanted == "auto" and able and (cheap or work >= _WORTH_COMPILING))
+    return wanted == "yes" or (wanted == "auto" and able and (cheap or operations >= _WORTH_COMPILING))
 
 
 def forward_operations(network: FlatNetwork, shape: tuple[int, int, int]) -> int:

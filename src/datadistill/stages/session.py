@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from datadistill.augment import Augment, build_augment
-from datadistill.config import RunConfig, load_recipe, to_toml
+from datadistill.config import RunConfig, load_stored, to_toml
 from datadistill.core.errors import RunError, UsageError
 from datadistill.core.randomness import Randomness
 from datadistill.data import Preprocess, RealData, default_data_root, fit_preprocess, load_dataset
@@ -25,6 +25,7 @@ from datadistill.runtime.executor import Executor, InProcess, SpawnPool
 from datadistill.runtime.plan import Plan
 from datadistill.runtime.progress import Reporter, Silent
 from datadistill.runtime.provenance import collect_provenance
+from datadistill.runtime.ray_cluster import RayCluster
 from datadistill.runtime.records import StageState, load_record, save_record
 from datadistill.runtime.rundir import RunDir
 
@@ -49,8 +50,9 @@ class Session:
         config: Its configuration, as written there.
         plan: Its plan, as written there.
         reporter: Where progress is shown.
-        memory_limit: Bytes the distillation may use, where somebody set a limit.
+        memory_limit: Bytes the distillation may use in all, program and data included, where somebody set a limit.
         own_data: Data handed over by the caller, instead of a data set that is read.
+        shapes_only: Whether nothing but times and sizes is asked for, so that no whitening has to be fitted.
     """
 
     run: RunDir
@@ -59,6 +61,7 @@ class Session:
     reporter: Reporter
     memory_limit: int | None = None
     own_data: RealData | None = None
+    shapes_only: bool = False
 
     @cached_property
     def device(self) -> torch.device:
@@ -88,7 +91,8 @@ class Session:
     def preprocess(self) -> Preprocess:
         """The map from bytes to network space, fitted on the training split."""
         cache = Path(self.plan.store) / "whitening"
-        return fit_preprocess(self.config.preprocess, self.data, cache).to(self.device)
+        fitted = fit_preprocess(self.config.preprocess, self.data, cache, shapes_only=self.shapes_only)
+        return fitted.to(self.device)
 
     @cached_property
     def teacher_data(self) -> RealData:
@@ -125,8 +129,11 @@ class Session:
 
     @property
     def executor(self) -> Executor:
-        """What trains experts, and evaluation networks where they are not trained side by side."""
-        plan = self.plan
+        """What trains networks where they are not trained side by side."""
+        plan, cluster = self.plan, self.config.cluster
+        if cluster is not None:
+            gpus = 1.0 if self.device.type == "cuda" else 0.0
+            return RayCluster(cluster, plan.workers, plan.threads, gpus, precision=plan.precision)
         return SpawnPool(plan.workers, plan.threads, plan.precision) if plan.workers > 1 else InProcess()
 
     def build_network(self, name: str) -> FlatNetwork:
@@ -198,6 +205,7 @@ def open_run(
     memory_limit: int | None = None,
     reporter: Reporter | None = None,
     data: RealData | None = None,
+    shapes_only: bool = False,
 ) -> Session:
     """Create a run directory, or open one that is there.
 
@@ -207,9 +215,10 @@ def open_run(
         resume: Whether an existing directory may be gone on with.
         device: ``auto``, ``cpu``, ``cuda`` …; an existing run keeps its own.
         data_root: Where data sets are; absent for ``$DATADISTILL_DATA`` or ``./data``.
-        memory_limit: Bytes the distillation may use.
+        memory_limit: Bytes the distillation may use, program and data included.
         reporter: Where progress is shown.
         data: The caller's own data; absent for the data set of the configuration.
+        shapes_only: Whether the run is opened to be planned, not to be run.
 
     Raises:
         RunError: If the directory is there and may not be used, or holds another configuration.
@@ -232,7 +241,7 @@ def open_run(
     if data_root is not None:
         plan = replace(plan, data_root=str(_absolute(data_root)))
     set_up(plan.threads, plan.precision)
-    session = Session(run, config, plan, reporter or Silent(), memory_limit, data)
+    session = Session(run, config, plan, reporter or Silent(), memory_limit, data, shapes_only)
     if not started:
         _start(session)
     return session
@@ -306,13 +315,13 @@ def _inexact_warning(config: RunConfig) -> str | None:
     )
 
 
-def read_config(run: RunDir) -> RunConfig:
-    """Return the configuration of a run.
+def read_config(run: RunDir, settings: tuple[str, ...] = ()) -> RunConfig:
+    """Return the configuration of a run, with ``key=value`` changes if there are any.
 
     Raises:
         ConfigError: If it cannot be read, or a key or value is not valid.
     """
-    return load_recipe(str(run.config))
+    return load_stored(run.config, settings)
 
 
 def _difference(stored: RunConfig, asked: RunConfig) -> str:

@@ -37,7 +37,7 @@ class TrainingRecipe:
         weight_decay: Coefficient of ½‖θ‖², added to the gradient.
         schedule: ``constant``; ``step``: tenfold drop after ``decay_at``; ``cosine``: half a cosine to zero.
         decay_at: Fraction of ``epochs``; with ``step`` only.
-        reset_momentum: Whether the momentum is forgotten when the step size drops.
+        reset_momentum: Whether the momentum is forgotten when the step size drops; with ``step`` only.
         extra_epoch: Whether one epoch more is run, and the drop comes two epochs later, as in loops that
             count from 0 to ``epochs`` inclusive and drop after the epoch of index ``epochs // 2 + 1``.
         gsam: Makes the gradient sharpness-aware before SGD gets it; absent for the plain one.
@@ -61,6 +61,8 @@ class TrainingRecipe:
             raise ValueError("lr must be positive, momentum in [0, 1), weight_decay not negative")
         if not 0 < self.decay_at <= 1:
             raise ValueError(f"decay_at must be in (0, 1], got {self.decay_at}")
+        if self.schedule != "step" and (self.decay_at != 0.5 or self.reset_momentum):
+            raise ValueError(f"decay_at and reset_momentum are for schedule 'step', and it is '{self.schedule}'")
 
     @property
     def epochs_run(self) -> int:

@@ -1,0 +1,49 @@
+"""Several trainings of one iteration, spread over workers that stay."""
+
+from pathlib import Path
+
+import pytest
+
+from datadistill.config import load_recipe
+from datadistill.runtime.crew import crew
+from datadistill.runtime.executor import InProcess, SpawnPool
+from datadistill.runtime.ray_cluster import RayCluster
+from datadistill.stages import open_run, run_distill, run_experts
+from system.tiny_run import RECIPE, TINY
+
+SEVERAL = ("method.mtt.segments=3", "iterations=10", "watch.checkpoint_every=10", "watch.probe_every=0", "threads=1")
+
+
+def plus(held: int, argument: int) -> int:
+    return held + argument
+
+
+def files(folder: Path, *settings: str) -> list[bytes]:
+    session = open_run(folder / "run", load_recipe(RECIPE, (*TINY, *SEVERAL, *settings)), device="cpu")
+    run_experts(session)
+    run_distill(session)
+    return [(session.run.synthetic / "synthetic.safetensors").read_bytes(), session.run.metrics.read_bytes()]
+
+
+@pytest.mark.parametrize("executor", [InProcess(), SpawnPool(2)])
+def test_results_come_in_the_order_of_the_arguments(executor: InProcess | SpawnPool) -> None:
+    with crew(executor, 100) as spread:
+        assert spread(plus, range(7)) == [100 + i for i in range(7)]
+        assert spread(plus, []) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [("workers=2",), ("workers=3",), ("workers=2", "cluster=local")])
+def test_segments_of_an_iteration_give_the_same_bytes_whoever_matches_them(
+    tmp_path: Path, settings: tuple[str, ...]
+) -> None:
+    if "cluster=local" in settings:
+        pytest.importorskip("ray")
+    assert files(tmp_path / "many", *settings) == files(tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_a_cluster_does_the_same() -> None:
+    pytest.importorskip("ray")
+    with crew(RayCluster(workers=2), 100) as spread:
+        assert spread(plus, range(7)) == [100 + i for i in range(7)]
