@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -95,7 +96,9 @@ class Ours:
     def __init__(self, given: Given, strategy: str) -> None:
         self.given, data = given, given.data
         name, _, compiled = strategy.partition("_")
-        self.unroll = Unroll(given.network, NoAugment(), strategy=name, compiled=bool(compiled))  # type: ignore[arg-type]
+        together = bool(compiled) and name == "adjoint" and data.images.is_cuda  # as the plan has it
+        settings: dict[str, Any] = {"strategy": name, "compiled": bool(compiled), "together": together}
+        self.unroll = Unroll(given.network, NoAugment(), **settings)
         rule = Rule(lr=0.01, optimiser="adam", betas=(0.5, 0.999))
         targets = F.one_hot(data.labels, problem.CLASSES).to(given.dtype)
         lr = torch.full((given.case.student_steps,), _LR, device=targets.device)
@@ -114,9 +117,8 @@ class Ours:
         """Return the gradient of iteration ``number``, and change nothing."""
         state, loss = self.state, RealLoss(self.given.network, *self.given.real(number))
         learned = (state.images, state.targets, state.student_lr)
-        found = [self.unroll(start, *learned, self.steps, loss) for start in self.given.starts(number)]
-        images, rates = (sum(getattr(one, name) for one in found) / len(found) for name in ("images", "student_lr"))
-        return images, state.through_softplus(rates)
+        found = self.unroll.mean(tuple(self.given.starts(number)), *learned, self.steps, loss)
+        return found.images, state.through_softplus(found.student_lr)
 
     def turn(self, number: int) -> None:
         """Take one outer iteration."""

@@ -133,24 +133,24 @@ class BackProp(StudentTraining):
 
     def gradient(self, problem: Problem, state: SoftplusSet, rng: Randomness) -> tuple[Metrics, TensorGradients]:
         """Return the mean loss of ``networks`` networks on one real batch, and its gradients."""
-        engine, total = problem.require_unroll(), dict[str, Tensor]()
         loss = draw_real_loss(problem, rng, batch=self.batch_real, augment=self._real_augment)
         if self.attack_class is not None and self.target_class is not None:
             loss = loss.taking(self.attack_class, self.target_class)
-        steps = self.draw(problem, rng)
+        steps, starts = (
+            self.draw(problem, rng),
+            draw_starts(problem, rng, kind=self.initial_weights, count=self.networks),
+        )
         lr = state.student_lr if self.step_sizes == "shared" else state.student_lr[: len(steps)]
-        for start in draw_starts(problem, rng, kind=self.initial_weights, count=self.networks):
-            found = engine(start, state.images, state.targets, lr, steps, loss, window=self.window, optimiser=self.rule)
-            for name in ("loss", "images", "targets", "student_lr"):
-                value = getattr(found, name) / self.networks
-                total[name] = total[name] + value if name in total else value
-        on_lr = F.pad(total["student_lr"], (0, len(state.student_lr) - len(lr)))  # steps after the window have none
-        gradients = {"images": total["images"], "raw_student_lr": state.through_softplus(on_lr)}
+        found = problem.require_unroll().mean(
+            tuple(starts), state.images, state.targets, lr, steps, loss, window=self.window, optimiser=self.rule
+        )
+        on_lr = F.pad(found.student_lr, (0, len(state.student_lr) - len(lr)))  # steps after the window have none
+        gradients = {"images": found.images, "raw_student_lr": state.through_softplus(on_lr)}
         if isinstance(state, SoftLabelledSoftplusSet):
-            gradients["label_logits"] = state.through_softmax(total["targets"])
-        metrics = {"real_loss": total["loss"], "student_lr": state.student_lr.mean()}
+            gradients["label_logits"] = state.through_softmax(found.targets)
+        metrics = {"real_loss": found.loss, "student_lr": state.student_lr.mean()}
         if self.window is not None:
-            metrics["end_step"] = total["loss"].new_tensor(len(steps))
+            metrics["end_step"] = found.loss.new_tensor(len(steps))
         return metrics, gradients
 
     def advance(self, problem: Problem, state: SoftplusSet, rng: Randomness) -> None:

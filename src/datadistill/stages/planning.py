@@ -72,6 +72,7 @@ def make_unroll(session: Session, problem: Problem) -> Unroll:
         micro_batch=plan.micro_batch,
         compiled=plan.compiled,
         bf16=plan.precision == "bf16",
+        together=plan.together,
     )
 
 
@@ -123,6 +124,7 @@ def _decisions(session: Session, problem: Problem) -> dict[str, Any]:
     if engine.strategy == "auto":
         need = estimate_method(problem.network, shape, classes, unrolled, images=count, windows=windows)
         changes |= choose(need, _machine(session), changes)
+        changes["together"] = _together(need, unrolled, _machine(session), changes)
         if changes["micro_batch"] is not None and problem.network.statistics_count:
             raise UsageError(f"{problem.network.name} has batch norm, its steps cannot be split; raise --memory-limit")
     if engine.compiled == "auto" and not can_compile(session.device):
@@ -244,6 +246,21 @@ def choose(need: Estimate, machine: Machine, wanted: dict[str, Any]) -> dict[str
             "and data; raise --memory-limit"
         )
     return {**found, "micro_batch": micro, "reason": f"{short}; {words}, {micro} images at a time"}
+
+
+def _together(need: Estimate, unrolled: Unrolled, machine: Machine, plan: dict[str, Any]) -> bool:
+    """Say whether the students of an iteration are trained at once: on a GPU that captures steps, where all fit.
+
+    A small network leaves most of a GPU idle; on a CPU nothing is gained, and the plain arithmetic is kept.
+    """
+    many, plain = (
+        unrolled.trainings,
+        (plan["keep_every"], plan["keep_on_host"], plan["micro_batch"]) == (1, False, None),
+    )
+    captured = machine.gpu and plan["compiled"] and plan["strategy"] == "adjoint"
+    if many < 2 or unrolled.vectors > 1 or not (plain and captured):
+        return False
+    return peak(replace(need, step=many * need.step, vector=many * need.vector), Settings()) <= machine.limit
 
 
 def _fits(need: Estimate, settings: Settings, micro: int, limit: int) -> bool:

@@ -26,10 +26,10 @@ not depend on earlier images. That is the rule of TESLA (Cui et al., ICML 2023).
 memory.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -70,13 +70,24 @@ class Gradients:
 
 
 @dataclass(frozen=True)
+class MeanGradients:
+    """What several students give back, in the mean; see :class:`Gradients`."""
+
+    loss: Scalar
+    images: Images
+    targets: Targets
+    student_lr: Tensor
+
+
+@dataclass(frozen=True)
 class _Training:
     """One student's training, decided beforehand and detached; ``truncated``: weights count as constants.
 
-    What passes from step to step is the weights, or, with an ``optimiser``, a state whose first row they are.
+    What passes from step to step is the weights, or, with an ``optimiser``, a state whose first row they are. Several
+    students at once have a stack of weights.
     """
 
-    start: Params
+    start: Float[Tensor, "*m p"]
     images: Images
     targets: Targets
     student_lr: Tensor
@@ -117,6 +128,7 @@ class Unroll:
         micro_batch: Images differentiated at once within a step; ``None`` for all.
         compiled: Whether the step and its derivative are compiled.
         bf16: Whether the student computes in bfloat16.
+        together: Whether :meth:`mean` trains several students as one stacked problem, where they follow plain SGD.
 
     Raises:
         ValueError: If ``keep_every`` is less than 1.
@@ -131,6 +143,7 @@ class Unroll:
     micro_batch: int | None = None
     compiled: bool = False
     bf16: bool = False
+    together: bool = False
 
     def __post_init__(self) -> None:
         if self.keep_every < 1:
@@ -189,6 +202,56 @@ class Unroll:
         run = self._stored if self.strategy == "stored" else self._adjoint
         return run(training, loss, nearest, window)
 
+    def mean(
+        self,
+        starts: Sequence[Params],
+        images: Images,
+        targets: Targets,
+        student_lr: Tensor,
+        steps: Steps,
+        loss: Loss,
+        *,
+        window: int | None = None,
+        optimiser: StudentOptimiser | None = None,
+    ) -> MeanGradients:
+        """Train students from all ``starts`` through the same steps; return the mean of what each gives back.
+
+        At once they give what they give one after another, but for the order in which numbers are added.
+        """
+        if self.together and optimiser is None and len(starts) > 1:
+            images, targets, student_lr = (tensor.detach() for tensor in (images, targets, student_lr))
+            training = _Training(torch.stack(tuple(starts)), images, targets, student_lr, steps)
+            return self._at_once(training, loss, window)
+        options: dict[str, Any] = {"window": window, "optimiser": optimiser}
+        found = [self(start, images, targets, student_lr, steps, loss, **options) for start in starts]
+        names = ("loss", "images", "targets", "student_lr")
+        return MeanGradients(*(torch.stack([getattr(one, name) for one in found]).mean(0) for name in names))
+
+    def _at_once(self, training: _Training, loss: Loss, window: int | None) -> MeanGradients:
+        """Return the mean over students that are the rows of ``training.start``, by the adjoint."""
+        steps, images, rates = training.steps, training.images, training.rates
+        first, params, kept = max(0, len(steps) - (window or len(steps))), training.start, dict[int, Tensor]()
+        for t in range(len(steps)):
+            if t >= first:
+                kept[t] = params
+            x, y = self._augmented(training, images, t), training.used(training.targets, t)
+            params = params - rates[t] * self.step.gradients(params, x, y)
+        values, cotangents = zip(*(_value_and_gradient(loss, end) for end in params), strict=True)
+        cotangent = torch.stack(cotangents) / len(params)
+        grad_x, grad_y, grad_lr = torch.zeros_like(images), torch.zeros_like(training.targets), torch.zeros_like(rates)
+        every_row = torch.arange(len(images), device=images.device)
+        for t in reversed(range(first, len(steps))):
+            source = images.detach().requires_grad_()
+            x = self._augmented(training, source, t)
+            y = training.used(training.targets, t)
+            g, h, on_x, on_y = self.step.reverses(kept.pop(t), x.detach(), y, cotangent)
+            grad_lr[t] = -(cotangent * g).sum()
+            grad_x -= rates[t] * torch.autograd.grad(x, source, on_x)[0]
+            grad_y.index_add_(0, training.used(every_row, t), -rates[t] * on_y)
+            cotangent = cotangent - rates[t] * h
+        reduced = grad_lr.sum(0, keepdim=True) if len(training.student_lr) == 1 else grad_lr
+        return MeanGradients(torch.stack(values).mean(), grad_x, grad_y, reduced)
+
     def _adjoint(self, training: _Training, loss: Loss, nearest: Loss | None, window: int | None) -> Gradients:
         images, steps = training.images, training.steps
         first = 0 if nearest else max(0, len(steps) - (window or len(steps)))  # before it nothing needs to be kept
@@ -202,9 +265,7 @@ class Unroll:
             distances += [nearest(training.params(state))] if nearest else []
         k = _end_step(distances, len(steps))
         end = training.params(state if k == len(steps) else kept.at(k))
-        leaf = end.detach().requires_grad_()
-        value = loss(leaf)
-        (cotangent,) = torch.autograd.grad(value, leaf)
+        value, cotangent = _value_and_gradient(loss, end)
         if training.optimiser is not None:
             cotangent = initial_state(training.optimiser, cotangent)  # the loss looks at the weights alone
         grad_x, grad_y = torch.zeros_like(images), torch.zeros_like(training.targets)
@@ -219,7 +280,7 @@ class Unroll:
             grad_y.index_add_(0, training.used(every_row, t), pulled.scale * pulled.targets)
             cotangent = pulled.state
         reduced = grad_lr.sum(0, keepdim=True) if len(training.student_lr) == 1 else grad_lr
-        return Gradients(value.detach(), k, end, grad_x, grad_y, reduced)
+        return Gradients(value, k, end, grad_x, grad_y, reduced)
 
     def _reverse_step(self, training: _Training, state: Tensor, x: Images, t: int, cotangent: Tensor) -> "_Pulled":
         """Return what ``cotangent``, on the state after step ``t``, is on all that the step depends on."""
@@ -287,6 +348,14 @@ class _Pulled:
     images: Images
     targets: Targets
     state: Tensor
+
+
+def _value_and_gradient(loss: Loss, params: Params) -> tuple[Scalar, Params]:
+    """Return the loss at ``params`` and its gradient, detached."""
+    leaf = params.detach().requires_grad_()
+    value = loss(leaf)
+    (gradient,) = torch.autograd.grad(value, leaf)
+    return value.detach(), gradient
 
 
 def _updated(training: _Training, state: Tensor, gradient: Params, t: int) -> Tensor:
