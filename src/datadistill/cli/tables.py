@@ -50,7 +50,7 @@ def _above_random(results: dict[str, Result]) -> str | None:
         return None
     points, half = (100 * value for value in found)
     spread = f" ± {half:.1f}" if half > 0 else ""
-    which = random.description.partition(', ')[0]
+    which = random.description.partition(", ")[0]
     return f"last: {points:+.1f}{spread} points from these {which} images, network by network"
 
 
