@@ -90,9 +90,14 @@ def _of(found: Iterable[Facts], recipe: str) -> list[Facts]:
     return [facts for facts in found if facts["recipe"] == recipe]
 
 
+_RECIPES_OF = {"backprop": re.compile("dd_|rat_bptt_"), "clom": re.compile("[a-z]+_(cclom|clom)_")}
+"""Recipes whose names do not begin with the method's."""
+
+
 def of_method(found: Iterable[Facts], method: str) -> str:
     """Return what a method's page says of our results: the table of its recipes, and where the whole one is."""
-    judged = [facts for facts in found if facts["recipe"].startswith(f"{method}_") and _honest(facts)]
+    judged = [facts for facts in found if _RECIPES_OF.get(method, re.compile(f"{method}_")).match(facts["recipe"])]
+    judged = [facts for facts in judged if _honest(facts)]
     return f"\n{_table(judged) if judged else f'Published cells: {_NOT_YET}.'}\n\n{_WHOLE}\n\n"
 
 
