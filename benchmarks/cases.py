@@ -8,10 +8,14 @@ class Case:
     """One problem, the same for every variant.
 
     Attributes:
-        benchmark: ``mtt``, ``dm``, ``dc``, ``cclom``, ``experts`` or ``evaluate``.
+        benchmark: ``mtt``, ``dm``, ``dc``, ``cclom``, ``dd``, ``experts`` or ``evaluate``.
         name: Of the case.
         ipc: Synthetic images per class; there are ten classes.
-        student_steps: Steps of an MTT student.
+        student_steps: Steps of a student.
+        network: Of ``dd``, by name; empty for a ConvNet.
+        passes: Of ``dd``: how often a student goes through its batches, which are ``student_steps / passes``.
+        students: Of ``dd``: students per iteration.
+        real_batch: Of ``dd``: real images in the loss.
         nearest: Whether the student ends where it is nearest to the target, as in ATT.
         zca: Whether images are whitened.
         depth: Blocks of the ConvNet.
@@ -31,6 +35,10 @@ class Case:
     name: str
     ipc: int = 10
     student_steps: int = 10
+    network: str = ""
+    passes: int = 1
+    students: int = 1
+    real_batch: int = 256
     nearest: bool = False
     zca: bool = False
     depth: int = 3
@@ -52,6 +60,8 @@ class Case:
     def tiny(self) -> "Case":
         """Return sizes that show no more than that everything runs."""
         small = replace(self, ipc=1, student_steps=2, depth=2, width=8, original_seconds=None)
+        if self.network:
+            small = replace(small, ipc=2, student_steps=4, passes=2, students=2, real_batch=8)
         return replace(
             small, real_images=96, test_images=64, batch_size=32, networks=2, epochs=2, batch_real=8, term_real=64
         )
@@ -72,6 +82,11 @@ CASES = {
     "dm": (Case(benchmark="dm", name="ipc10", original_seconds=1.22),),
     "dc": (Case(benchmark="dc", name="ipc10", original_seconds=3.31),),
     "cclom": (Case(benchmark="cclom", name="ipc10"),),
+    "dd": (
+        Case(benchmark="dd", name="alexcifarnet", network="alexcifarnet+xavier", student_steps=30, passes=3),
+        Case(benchmark="dd", name="lenet_8", network="lenet+xavier", student_steps=30, passes=3, students=8),
+        Case(benchmark="dd", name="lenet", network="lenet+xavier", student_steps=30, passes=3, original_seconds=0.12),
+    ),
     "experts": (Case(benchmark="experts", name="epoch", original_seconds=9.92),),
     "evaluate": (Case(benchmark="evaluate", name="ipc10", original_seconds=1.15),),
 }
@@ -85,10 +100,14 @@ OURS = {
     "dm": ("ours_compiled", "ours"),
     "dc": ("ours_compiled", "ours"),
     "cclom": ("ours",),
+    "dd": ("stored_compiled", "adjoint_compiled", "adjoint", "stored"),
     "experts": ("ours_compiled", "ours"),
     "evaluate": ("ours_compiled", "ours", "ours_side_by_side_compiled"),
 }
 """Our variants by benchmark; the fastest of them counts."""
+
+DIFFERENTIATED = ("mtt", "dd")
+"""Benchmarks whose gradients are compared with float64."""
 
 FLAT = "adjoint_compiled"
 """Ours whose memory does not grow with the number of student steps."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import summary
-from benchmarks.cases import CASES, FLAT, OURS, REFERENCES, Case
+from benchmarks.cases import CASES, DIFFERENTIATED, FLAT, OURS, REFERENCES, Case
 
 Facts = dict[str, Any]
 _ROOT = Path(__file__).resolve().parents[1]
@@ -87,7 +87,7 @@ class Bench:
 def measure(bench: Bench, rounds: int) -> Facts:
     """Return the times of all variants of one case, taken in turns."""
     case = bench.case
-    if case.benchmark == "mtt":
+    if case.benchmark in DIFFERENTIATED:
         _say(f"{case.name}: the gradient in float64")
         bench.once("float64", "truth")
     found: dict[str, Facts] = {}

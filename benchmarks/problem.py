@@ -52,7 +52,18 @@ def preprocess(device: torch.device) -> Preprocess:
 
 def flat_network(case: Case) -> FlatNetwork:
     """Return our network."""
-    return build_network(f"convnet-{case.depth}-w{case.width}", (3, 32, 32), CLASSES)
+    return build_network(case.network or f"convnet-{case.depth}-w{case.width}", shape(case), CLASSES)
+
+
+def shape(case: Case) -> tuple[int, int, int]:
+    """Return channels, height and width of what the network sees: of CIFAR-10, or, for LeNet, of MNIST."""
+    return (1, 28, 28) if case.network.startswith("lenet") else (3, 32, 32)
+
+
+def cut(case: Case, images: Tensor) -> Tensor:
+    """Return images of that shape: the upper left of the first channels."""
+    c, h, w = shape(case)
+    return images[:, :c, :h, :w].contiguous()
 
 
 def prepare(case: Case, data_root: str | None, folder: Path) -> str:
@@ -62,6 +73,10 @@ def prepare(case: Case, data_root: str | None, folder: Path) -> str:
     space = fit_zca(train[0]) if case.zca else preprocess(torch.device("cpu"))
     network = flat_network(case)
     start = network.initial(RNG.stream("expert"))
+    if case.network:  # its students start anew in every iteration
+        problem = Problem(train, test, cut(case, space(train[0][rows])), train[1][rows], start, start)
+        torch.save(vars(problem), folder / _FILE)
+        return words
     few = _SEGMENT_STEPS * case.batch_size
     examples = Examples(train[0][:few], train[1][:few], space)
     epochs = max(1, _SEGMENT_STEPS * case.batch_size // len(examples))

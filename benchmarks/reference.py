@@ -230,6 +230,51 @@ class TrajectoryMatching:
             optimizer.step()
 
 
+class Distillation:
+    """The outer loop of Dataset Distillation: every step's graph is kept until the way back has passed it.
+
+    Attributes:
+        images: The synthetic images, one batch per first index.
+        raw_lr: What a softplus makes the step sizes of.
+    """
+
+    def __init__(self, network: nn.Module, images: Tensor, labels: Tensor, *, passes: int, lr: float = 0.02) -> None:
+        self.network = FlatModule(network)
+        self.images = images.clone().requires_grad_()
+        self.labels, self.steps = labels, len(images) * passes
+        raw = math.log(math.expm1(lr))
+        self.raw_lr = torch.full((self.steps,), raw, dtype=images.dtype, device=images.device, requires_grad=True)
+        self.optimizer = torch.optim.Adam([self.images, self.raw_lr], lr=0.01, betas=(0.5, 0.999))
+
+    def gradient(self, starts: list[Tensor], real: Tensor, real_labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradients of images and raw step sizes, averaged over networks that start as given."""
+        rates = F.softplus(self.raw_lr)
+        on_images, on_rates = torch.zeros_like(self.images), torch.zeros_like(rates)
+        for start in starts:
+            params, gradients = [start.clone().requires_grad_()], []
+            for step in range(self.steps):
+                batch = step % len(self.images)
+                loss = F.cross_entropy(self.network(self.images[batch], params[-1]), self.labels[batch])
+                (gradient,) = torch.autograd.grad(loss, params[-1], rates[step], create_graph=True)
+                gradients.append(gradient)
+                params.append((params[-1] - gradient).detach().requires_grad_())
+            end = params.pop()
+            (cotangent,) = torch.autograd.grad(F.cross_entropy(self.network(real, end), real_labels), end)
+            while gradients:
+                inputs = (params.pop(), self.images, rates)
+                back = torch.autograd.grad(gradients.pop(), inputs, -cotangent)
+                cotangent = cotangent + back[0]
+                on_images += back[1]
+                on_rates += back[2]
+        (on_raw,) = torch.autograd.grad(rates, self.raw_lr, on_rates / len(starts))
+        return on_images / len(starts), on_raw
+
+    def iterate(self, starts: list[Tensor], real: Tensor, real_labels: Tensor) -> None:
+        """Take one outer iteration."""
+        self.images.grad, self.raw_lr.grad = self.gradient(starts, real, real_labels)
+        self.optimizer.step()
+
+
 def train_epoch(network: nn.Module, loader: Iterable[Any], optimizer: torch.optim.Optimizer, device: Any) -> float:
     """Train for one epoch with DSA; return the mean loss."""
     network.train()

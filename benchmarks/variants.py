@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks import classwise, problem, reference
+from benchmarks import classwise, distillation, problem, reference
 from benchmarks.job import Job
 from datadistill.evaluate.protocol import Protocol as EvaluationProtocol
 from datadistill.evaluate.run import Subject, judge
@@ -89,6 +89,20 @@ class OurTrajectories:
         """Take one outer iteration."""
         images, student_lr = self.gradient(number)
         self.state.update({"images": images, "student_lr": student_lr})
+
+
+def distilling(job: Job, dtype: torch.dtype = torch.float32) -> distillation.Given:
+    """Return what Dataset Distillation is given."""
+    return distillation.Given(
+        job.case, problem.flat_network(job.case), problem.read(job.folder, job.device, "train"), dtype
+    )
+
+
+def exact(job: Job) -> "ReferenceTrajectories | distillation.Published":
+    """Return the reference formulation of a gradient, in float64."""
+    if job.case.benchmark == "dd":
+        return distillation.Published(distilling(job, torch.float64))
+    return ReferenceTrajectories(job, torch.float64)
 
 
 class ReferenceExpert:
@@ -180,6 +194,10 @@ def build(job: Job) -> Variant:
         "dm": (classwise.ReferenceMatching, classwise.OurMatching),
         "dc": (classwise.ReferenceMatching, classwise.OurMatching),
         "cclom": (classwise.ReferenceTerm, classwise.OurTerm),
+        "dd": (
+            lambda job: distillation.Published(distilling(job)),
+            lambda job: distillation.Ours(distilling(job), job.variant),
+        ),
         "experts": (ReferenceExpert, OurExpert),
         "evaluate": (ReferenceEvaluation, OurEvaluation),
     }

@@ -20,7 +20,7 @@ from benchmarks import problem
 from benchmarks.cases import Case
 from benchmarks.job import Job
 from benchmarks.rates import Convolutions
-from benchmarks.variants import ReferenceTrajectories, Variant, build
+from benchmarks.variants import Variant, build, exact
 from datadistill.runtime.allocator import keep_freed_memory
 from datadistill.runtime.device import choose_device, free_bytes, peak_bytes, set_up, usable_cores
 from datadistill.runtime.provenance import collect_provenance
@@ -48,8 +48,8 @@ class Worker:
 
     def truth(self) -> Facts:
         """Write some gradients of the first images by the reference formulation in float64."""
-        exact = ReferenceTrajectories(self.job, torch.float64)
-        gradients = [tuple(value.clone() for value in exact.gradient(-draw)) for draw in range(_COMPARED)]
+        loop = exact(self.job)
+        gradients = [tuple(value.clone() for value in loop.gradient(-draw)) for draw in range(_COMPARED)]
         torch.save(gradients, self.job.folder / _TRUTH)
         return {}
 

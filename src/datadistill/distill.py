@@ -16,6 +16,7 @@ from datadistill.synthetic.artifact import SyntheticSet
 
 _MAX_STUDENT_LR = 10.0
 _MAX_LOSS = 1e4
+_OBJECTIVES = {"matching_loss": "the matching loss", "real_loss": "the loss on real images"}
 
 
 class Progress:
@@ -80,7 +81,7 @@ def distill(
 
     Raises:
         NonFiniteError: If a metric or an image is not finite.
-        DivergenceError: If the matching loss or the step size exploded.
+        DivergenceError: If the objective or the step size exploded.
     """
     if resume is None:
         done, state = 0, begin(method, problem, rng)
@@ -126,7 +127,7 @@ def check_metrics(row: Row) -> None:
 
     Raises:
         NonFiniteError: If a metric is NaN or infinite.
-        DivergenceError: If the student's step size is above 10 or the matching loss above 10,000.
+        DivergenceError: If the student's step size is above 10 or the objective above 10,000.
     """
     if row.get(UPDATE_TAKEN, 1.0) == 0:
         return
@@ -137,8 +138,9 @@ def check_metrics(row: Row) -> None:
         raise NonFiniteError(f"iteration {iteration}: a metric is not finite ({shown}); {remedy}")
     if row.get("student_lr", 0.0) > _MAX_STUDENT_LR:
         raise DivergenceError(f"iteration {iteration}: the student's step size exploded ({shown}); {remedy}")
-    if row.get("matching_loss", 0.0) > _MAX_LOSS:
-        raise DivergenceError(f"iteration {iteration}: the matching loss exploded ({shown}); {remedy}")
+    for objective, words in _OBJECTIVES.items():
+        if row.get(objective, 0.0) > _MAX_LOSS:
+            raise DivergenceError(f"iteration {iteration}: {words} exploded ({shown}); {remedy}")
 
 
 def check_state(tensors: dict[str, Tensor], iteration: int) -> None:

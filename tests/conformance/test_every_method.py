@@ -300,7 +300,12 @@ def test_terms_are_added_to_the_objective(name, problem, monkeypatch):
 class TestRegistration:
     def test_a_configuration_survives_toml(self, name):
         config = RunConfig(
-            dataset="digits", validation=0, ipc=1, iterations=3, method=tiny.SETTINGS[name].method, network="convnet-1"
+            dataset="digits",
+            validation=0,
+            ipc=tiny.IPC,
+            iterations=3,
+            method=tiny.SETTINGS[name].method,
+            network="convnet-1",
         )
         assert config.method_name == name
         again = from_toml(to_toml(config), source="test")
@@ -309,9 +314,10 @@ class TestRegistration:
 
     def test_every_field_survives_toml(self, name):
         """Fields left out, and fields that are whole numbers where fractions are meant."""
-        text = to_toml(RunConfig(dataset="digits", validation=0, ipc=1, iterations=3, method=tiny.SETTINGS[name].fixed))
-        assert from_toml(text, source="test").method == tiny.SETTINGS[name].fixed
-        assert from_toml(text.replace(".0\n", "\n"), source="test").method == tiny.SETTINGS[name].fixed
+        method = tiny.SETTINGS[name].fixed
+        text = to_toml(RunConfig(dataset="digits", validation=0, ipc=tiny.IPC, iterations=3, method=method))
+        assert from_toml(text, source="test").method == method
+        assert from_toml(text.replace(".0\n", "\n"), source="test").method == method
 
     def test_has_a_recipe(self, name):
         assert name in {load_recipe(recipe).method_name for recipe in recipes()}

@@ -154,8 +154,9 @@ class TestProtocols:
         assert peak == {**upstream, "peak": True, "random_draws": 0}
 
     def test_a_name_changes_what_the_codes_have_fixed_and_leaves_the_rest_to_the_recipe(self):
-        options = {"networks": 3, "network": "mlp", "epochs": 300, "batch_size": 128, "lr": 0.02, "fallback_lr": 0.03}
-        fixed = {"momentum": 0.5, "weight_decay": 0.0, "schedule": "cosine", "decay_at": 0.25, "augment": "none"}
+        options = {"networks": 3, "network": "mlp", "epochs": 300, "batch_size": 128, "lr": 0.02}
+        fixed = {"momentum": 0.5, "weight_decay": 0.0, "schedule": "cosine", "augment": "none"}
+        fixed |= {"optimiser": "adam", "start": "teachers"}
         recipe = Protocol(**options, **fixed, split="validation", random_draws=1)
         assert named("default", recipe) == recipe
         assert named("upstream", recipe) == dataclasses.replace(

@@ -2,10 +2,13 @@
 
 import weakref
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 
+from datadistill.losses.real import RealLoss
+from datadistill.methods import BackProp
 from datadistill.stages import memory
 from datadistill.synthetic.texture import Texture
 
@@ -98,3 +101,18 @@ def test_the_plan_estimates_what_is_measured(case, network):
     assert (planned.step + planned.vector) * planned.steps == pytest.approx(peak(problem, "stored"), rel=0.15)
     assert planned.vector == 4 * problem.network.parameter_count
     assert memory.peak(planned, memory.Settings()) > peak(problem, "adjoint") + 5 * planned.vector
+
+
+@pytest.mark.parametrize("network", ["convnet-2-w8", "lenet"])
+def test_the_plan_estimates_the_loss_on_real_images(case, network):
+    problem = case(network, shape=(3, 16, 16), steps=1).single_precision()
+    method = BackProp(batches=2, passes=3, batch_real=20)
+    planned = memory.estimate_method(problem.network, (3, 16, 16), 3, method.unrolled, images=12)
+    assert (planned.batch, planned.steps) == (6, 6)
+    real = RealLoss(problem.network, torch.zeros(20, 3, 16, 16), torch.zeros(20, dtype=torch.int64))
+    ledger, params = Ledger(), problem.start.clone().requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(ledger.pack, lambda kept: kept.tensor):
+        _ = real(params)
+    assert planned.loss == pytest.approx(ledger.most, rel=0.15)
+    small = memory.estimate_method(problem.network, (3, 16, 16), 3, BackProp(batch_real=1).unrolled, images=60)
+    assert memory.peak(replace(small, loss=planned.loss), memory.Settings()) >= planned.loss

@@ -10,6 +10,7 @@ import torch
 
 from datadistill.config import load_recipe
 from datadistill.core.errors import CannotCompileError, DataNotFoundError, UsageError
+from datadistill.methods import BackProp
 from datadistill.networks import build_network
 from datadistill.runtime.accelerators import read_accelerator
 from datadistill.runtime.executor import InProcess, SideBySide
@@ -69,6 +70,27 @@ def test_what_the_method_looks_at_beside_the_student_is_in_the_estimate() -> Non
     teacher = load_recipe(RECIPE, ("method.mtt.labels=teacher",)).method.unrolled
     assert (teacher.looked_at(30), teacher.looked_at(5000)) == (30, 500)
     assert load_recipe(RECIPE).method.unrolled.looked_at(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, True),
+        ({"compiled": False}, False),
+        ({"strategy": "stored"}, False),
+        ({"keep_on_host": True}, False),
+        ({"micro_batch": 5}, False),
+    ],
+)
+def test_students_are_stacked_where_a_gpu_captures_steps(change: dict[str, Any], expected: bool) -> None:
+    plan = {"strategy": "adjoint", "compiled": True, "keep_every": 1, "keep_on_host": False, "micro_batch": None}
+    gpu, roomy = Machine(1 << 34, 1 << 34, gpu=True), BackProp(networks=4).unrolled
+    assert planning._together(need(), roomy, gpu, plan | change) is expected
+    assert not planning._together(need(), BackProp().unrolled, gpu, plan)
+    assert not planning._together(need(), roomy, replace(gpu, gpu=False), plan)
+    assert not planning._together(need(), roomy, replace(gpu, limit=peak(need(), Settings())), plan)
+    remembering = BackProp(networks=4, order="shuffled", optimiser="adam").unrolled
+    assert not planning._together(need(), remembering, gpu, plan)
 
 
 SPEED = json.loads((Path(__file__).parents[2] / "benchmarks" / "results" / "speed" / "mtt--cpu.json").read_text())

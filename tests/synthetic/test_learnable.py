@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from datadistill.core.errors import CorruptFileError
 from datadistill.core.resumable import Resumable
 from datadistill.synthetic.learnable import LearnableSet, Rates
+from datadistill.synthetic.rules import Rule
 
 N, K = 4, 2
 
@@ -153,3 +154,30 @@ class TestState:
         assert state.freeze().student_lr is None
         state.update(gradients_for(state))
         assert "student_lr" not in state.tensors()
+
+
+class TestClipping:
+    def clipped(self, norms, clip=2.0):
+        rule = Rule(lr=1.0, clip=clip)
+        state = LearnableSet(torch.zeros(1, 1, 1, 1).double(), torch.ones(1, 1).double(), Rates(images=rule))
+        places = []
+        for norm in norms:
+            before = state.images.clone()
+            state.update({"images": torch.full((1, 1, 1, 1), float(norm)).double()})
+            places.append((before - state.images).item())
+        return places, state
+
+    def test_a_gradient_of_more_than_twice_its_usual_norm_is_cut(self):
+        places, state = self.clipped([1, 1.5, 100, 100])
+        assert places[:2] == [1, 1.5]
+        assert places[2] == pytest.approx(2 * 1.05)
+        average = 0.9 * 1.05 + 0.1 * 2.1
+        assert places[3] == pytest.approx(2 * average)
+        assert state.norms["images"].item() == pytest.approx(0.9 * average + 0.2 * average)
+
+    def test_nothing_is_cut_before_there_is_a_norm(self):
+        assert self.clipped([0, 0, 7])[0] == [0, 0, 7]
+
+    def test_wrong_multiples_are_refused(self):
+        with pytest.raises(ValueError, match="clip must be positive"):
+            Rule(lr=1.0, clip=0.0)

@@ -5,7 +5,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from datadistill.evaluate.pools import parted
-from datadistill.evaluate.protocol import Result, gain
+from datadistill.evaluate.protocol import Result, fair_baseline, gain
 from datadistill.pipeline import Outcome
 from datadistill.report.accuracy import attack_table, ordered, transfers
 from datadistill.report.peak import CAVEAT
@@ -44,12 +44,14 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
 
 def _above_random(results: dict[str, Result]) -> str | None:
     """Return by how much the last iterate is above random real images, in words."""
-    found = gain(results["synthetic"], results["random"]) if {"synthetic", "random"} <= results.keys() else None
-    if found is None:
+    random = fair_baseline(results)
+    found = gain(results["synthetic"], random) if random is not None and "synthetic" in results else None
+    if found is None or random is None:
         return None
     points, half = (100 * value for value in found)
     spread = f" ± {half:.1f}" if half > 0 else ""
-    return f"last: {points:+.1f}{spread} points from these random real images, network by network"
+    which = random.description.partition(", ")[0]
+    return f"last: {points:+.1f}{spread} points from these {which} images, network by network"
 
 
 def _accuracies(title: str, column: str, results: list[Result]) -> Table:

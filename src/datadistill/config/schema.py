@@ -7,6 +7,7 @@ from typing import Any, Literal
 from datadistill.augment import build_augment
 from datadistill.config.experts import ExpertsConfig
 from datadistill.config.full import FullConfig, TeachersConfig
+from datadistill.config.students import check_students
 from datadistill.core.errors import ConfigError, UsageError
 from datadistill.evaluate.pools import expand, parted
 from datadistill.evaluate.protocol import Protocol, named
@@ -211,6 +212,9 @@ class RunConfig:
                 f"texture: method '{self.method_name}', as it is set, looks at whole images outside student steps, "
                 "and a canvas is none"
             )
+        check_students(
+            self.method.unrolled, self.method.needs, ipc=self.ipc, network=self.network, teachers=self.teachers
+        )
         if self.texture is not None and self.texture.start and self.initial != "real":
             raise ValueError(f"texture.start is for initial = 'real', and it is '{self.initial}'")
         if self.texture is not None and self.terms:

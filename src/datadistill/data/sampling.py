@@ -8,6 +8,7 @@ from torch import Tensor
 
 from datadistill.core.arrays import Labels
 from datadistill.core.errors import DataError
+from datadistill.core.randomness import Randomness
 
 Rows = Int64[Tensor, " _"]
 """Indices of images in a split."""
@@ -93,3 +94,20 @@ def sample_per_class(labels: Labels, per_class: int, k: int, generator: torch.Ge
         DataError: If a label is out of range, or a class has fewer images.
     """
     return draw_per_class(rows_by_class(labels, k), per_class, generator)
+
+
+def batch_of_epoch(images: int, size: int, rng: Randomness) -> Rows:
+    """Return the rows of one batch of shuffled passes over ``images`` images: that of iteration ``rng.iteration``.
+
+    What is left at the end of a pass is left out. A batch as large as the set is the set, in its order.
+
+    Args:
+        images: Images there are.
+        size: Rows of a batch, at least 1.
+        rng: Stream ``real`` is drawn from it, once per pass.
+    """
+    if size >= images:
+        return torch.arange(images)
+    epoch, place = divmod(max(rng.iteration - 1, 0), images // size)
+    order = torch.randperm(images, generator=rng.at(epoch).stream("real"))
+    return order[place * size : (place + 1) * size]

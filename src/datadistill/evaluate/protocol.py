@@ -1,6 +1,7 @@
 """Protocols: how a network is trained on a small set before it is tested. All differences have names."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -29,6 +30,7 @@ class Baseline:
 BASELINES: dict[str, Baseline] = {
     "untrained": Baseline("before the first step", trained=False),
     "random": Baseline("random real", drawn=True),
+    "random-labelled": Baseline("random real, labelled by the teachers", drawn=True),
     "optimised": Baseline("best random real", drawn=True),
     "average": Baseline("average of each class"),
     "kmeans": Baseline("k-means centres", drawn=True),
@@ -175,6 +177,8 @@ def _choices(protocol: Protocol) -> int:
 
 
 _UPSTREAM: dict[str, Any] = {
+    "start": None,
+    "optimiser": "sgd",
     "momentum": 0.9,
     "weight_decay": 5e-4,
     "schedule": "step",
@@ -286,6 +290,11 @@ def _half_width(values: list[float]) -> float:
     if len(values) < 2:
         return 0.0
     return float(stats.t.ppf(0.975, len(values) - 1)) * _std(values) / math.sqrt(len(values))
+
+
+def fair_baseline(results: Mapping[str, Result]) -> Result | None:
+    """Return what the distilled set has to beat: random real images, with labels of the same kind where there are."""
+    return results.get("random-labelled") or results.get("random")
 
 
 def gain(result: Result, baseline: Result) -> tuple[float, float] | None:

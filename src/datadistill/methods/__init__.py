@@ -1,6 +1,7 @@
 """One file per method, named as in its paper.
 
-Methods never import each other: what two share goes down a floor, or into ``base`` and ``segments``, which are none.
+Methods never import each other: what two share goes down a floor, or into ``base``, ``draws``, ``segments`` and
+``student``, which are none.
 """
 
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 from datadistill.methods.apm import APM
 from datadistill.methods.att import ATT
+from datadistill.methods.backprop import BackProp
 from datadistill.methods.base import Method, Metrics, Problem, Unrolled, step
 from datadistill.methods.datm import DATM
 from datadistill.methods.dc import DC
@@ -71,6 +73,17 @@ METHODS: dict[str, MethodEntry] = {
   author    = {Liu, Dai and Gu, Jindong and Cao, Hu and Trinitis, Carsten and Schulz, Martin},
   booktitle = {European Conference on Computer Vision},
   year      = {2024}
+}""",
+    ),
+    "backprop": MethodEntry(
+        BackProp,
+        "the loss on real images, back-propagated through the training on the set",
+        "Wang et al.: Dataset Distillation, arXiv:1811.10959, 2018",
+        """@article{wang2018dataset,
+  title   = {Dataset Distillation},
+  author  = {Wang, Tongzhou and Zhu, Jun-Yan and Torralba, Antonio and Efros, Alexei A.},
+  journal = {arXiv preprint arXiv:1811.10959},
+  year    = {2018}
 }""",
     ),
     "datm": MethodEntry(
@@ -143,6 +156,16 @@ VARIANTS: dict[str, VariantEntry] = {
   year      = {2023}
 }""",
     ),
+    "rat-bptt": VariantEntry(
+        "backprop, with a window, order = shuffled, optimiser = adam and clip",
+        "Feng et al.: Embarrassingly Simple Dataset Distillation, ICLR 2024",
+        """@inproceedings{feng2024embarrassingly,
+  title     = {Embarrassingly Simple Dataset Distillation},
+  author    = {Feng, Yunzhen and Vedantam, Ramakrishna and Kempe, Julia},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2024}
+}""",
+    ),
     "tesla": VariantEntry(
         "mtt, with rule = tesla, which is not the gradient, or labels = teacher",
         "Cui et al.: Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory, ICML 2023",
@@ -169,6 +192,7 @@ __all__ = [
     "MTT",
     "PUBLISHED",
     "VARIANTS",
+    "BackProp",
     "Method",
     "MethodEntry",
     "Metrics",

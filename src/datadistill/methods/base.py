@@ -179,6 +179,10 @@ class Unrolled:
         steps: Student steps.
         batch_size: Synthetic images per step; ``None`` for the whole set.
         trainings: Students per iteration, one after another.
+        parts: Where there is no ``batch_size``: even parts of the set, one of which is a batch.
+        window: Steps that are differentiated, the last ones; absent for all.
+        vectors: Weights of the student, and what its optimiser remembers of each.
+        real_batch: Real images in the loss at the end point, at most; 0 where it looks at none.
         whole_images: Whether the method looks at the synthetic images outside the student's steps as well, so that they
             have to be images and not textures.
     """
@@ -186,7 +190,20 @@ class Unrolled:
     steps: int
     batch_size: int | None = None
     trainings: int = 1
+    parts: int = 1
+    window: int | None = None
+    vectors: int = 1
+    real_batch: int = 0
     whole_images: bool = False
+
+    def batch(self, images: int) -> int:
+        """Return how many of ``images`` synthetic images a step uses."""
+        return min(self.batch_size or images // self.parts, images)
+
+    @property
+    def differentiated(self) -> int:
+        """Steps that are differentiated."""
+        return min(self.window or self.steps, self.steps)
 
     def looked_at(self, images: int) -> int:
         """Return how many of ``images`` the method looks at at once outside the student's steps."""

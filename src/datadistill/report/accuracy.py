@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from datadistill.evaluate.attack import Poisoning
 from datadistill.evaluate.pools import parted
-from datadistill.evaluate.protocol import BASELINES, Evaluation, Protocol, Result, gain
+from datadistill.evaluate.protocol import BASELINES, Evaluation, Protocol, Result, fair_baseline, gain
 from datadistill.report import wording
 from datadistill.report.collect import RunSummary
 
-_ORDER = ("synthetic", "averaged", "selected", *BASELINES, "full")
+_ORDER = ("synthetic", "averaged", "hard_labels", "selected", *BASELINES, "full")
 _NOTES = {"upstream": "Trains the way the published reference implementations do."}
 
 
@@ -217,7 +217,7 @@ def _accuracies(evaluation: Evaluation, main: Result) -> list[KeyNumber]:
     half = 100 * wording.half_width(main)
     note = f"± {half:.1f}, 95 % interval" if half > 0 else "one network, no interval"
     numbers = [KeyNumber(wording.percent(main.mean), "accuracy on them", note)]
-    random, full = evaluation.results.get("random"), evaluation.results.get("full")
+    random, full = fair_baseline(evaluation.results), evaluation.results.get("full")
     if evaluation.attack is not None and main.poisoning is not None:
         attacked, target = evaluation.attack.names
         _, success, others = main.poisoning.means()
@@ -227,7 +227,8 @@ def _accuracies(evaluation: Evaluation, main: Result) -> list[KeyNumber]:
         points, half = gain(main, random) or (main.mean - random.mean, 0.0)
         spread = f" ± {100 * half:.1f}" if half > 0 else ""
         words = f"{100 * abs(points):.1f}{spread} points {'less' if points >= 0 else 'more'}, network by network"
-        numbers.append(KeyNumber(wording.percent(random.mean), "with random images", words))
+        labelled = "with random images, labelled alike" if random.subject == "random-labelled" else "with random images"
+        numbers.append(KeyNumber(wording.percent(random.mean), labelled, words))
     if full is not None:
         share = f"they reach {main.mean / full.mean:.0%} of it" if full.mean > 0 else ""
         numbers.append(KeyNumber(wording.percent(full.mean), "with the full set", share.replace("%", " %")))
@@ -239,7 +240,9 @@ def _axis_end(largest: float) -> float:
 
 
 def _bar(result: Result, top: float) -> Bar:
-    kind = {"synthetic": "last", "averaged": "selected", "selected": "selected"}.get(result.subject, "baseline")
+    kind = {"synthetic": "last", "averaged": "selected", "hard_labels": "selected", "selected": "selected"}.get(
+        result.subject, "baseline"
+    )
     low, mean, high = (
         100 * min(1.0, max(0.0, value / top)) for value in (result.interval[0], result.mean, result.interval[1])
     )

@@ -28,6 +28,7 @@ class Plan:
         keep_on_host: Whether they are kept in host memory.
         micro_batch: Images differentiated at once within a step.
         compiled: Whether the student step is compiled, or captured on a GPU.
+        together: Whether the students of an iteration are trained at once, as one stacked problem.
         training_compiled: Whether the steps of ordinary training are; absent until it has been decided.
         matching_compiled: Whether those that compare real with synthetic batches are; absent until it has been
             decided, and for methods that have none.
@@ -48,6 +49,7 @@ class Plan:
     keep_on_host: bool = False
     micro_batch: int | None = None
     compiled: bool = False
+    together: bool = False
     training_compiled: bool | None = None
     matching_compiled: bool | None = None
     reason: str = ""

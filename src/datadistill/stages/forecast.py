@@ -21,8 +21,14 @@ from datadistill.networks import FlatNetwork
 from datadistill.runtime.device import occupied_bytes, peak_bytes
 from datadistill.stages.distill import bare_problem
 from datadistill.stages.experts import expert_task, full_task
-from datadistill.stages.memory import estimate
-from datadistill.stages.planning import decide, planned_peak, seconds_per_step
+from datadistill.stages.memory import estimate_method
+from datadistill.stages.planning import (
+    FORWARDS_PER_STEP,
+    decide,
+    iteration_forwards,
+    planned_peak,
+    seconds_per_step,
+)
 from datadistill.stages.session import Session, open_run
 from datadistill.stages.teachers import teacher_tasks
 from datadistill.stages.training_plan import evaluation_executor, experts_together, judging_bytes
@@ -162,25 +168,20 @@ def _distill(session: Session) -> ForecastRow:
         return _iterated(session)
     problem = bare_problem(session)
     n = len(problem.initial_images)
-    batch = min(unrolled.batch_size or n, n)
+    batch = unrolled.batch(n)
     seen = batch * config.windows
-    need = estimate(
-        session.network,
-        session.data.card.shape,
-        session.data.classes,
-        batch=seen,
-        steps=unrolled.steps,
-        looked_at=unrolled.looked_at(n),
-    )
+    shape, classes = session.data.card.shape, session.data.classes
+    need = estimate_method(session.network, shape, classes, unrolled, images=n, windows=config.windows)
     there = occupied_bytes(session.device)
-    seconds = seconds_per_step(decide(session, problem), problem, unrolled.batch_size)
+    seconds = seconds_per_step(decide(session, problem), problem, batch)
     students = f"{unrolled.trainings} x " if unrolled.trainings > 1 else ""
     what = (
         f"{config.iterations:,} iterations of {students}{unrolled.steps} steps on {seen} images; "
         f"{session.plan.strategy}: {session.plan.reason}; {there / 2**30:.2f} GiB are program and data"
     )
     memory = there + planned_peak(need, vars(session.plan), gpu=session.device.type == "cuda")
-    total = seconds * unrolled.steps * unrolled.trainings * config.iterations + _probes(session, problem)
+    steps = iteration_forwards(unrolled, seen) / (FORWARDS_PER_STEP * seen)  # what takes as long as so many whole steps
+    total = seconds * steps * config.iterations + _probes(session, problem)
     kinds = 1 + len(config.method.variant_names)
     kept = kinds * len(config.watch.kept(config.iterations + 1)) * problem.initial_images.nbytes
     return ForecastRow("distill", total, memory, kept, what)

@@ -10,13 +10,14 @@ from datadistill.evaluate.protocol import Protocol
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.accelerators import Accelerator
 from datadistill.stages.forecast import Forecast, ForecastRow
-from datadistill.stages.memory import estimate
+from datadistill.stages.memory import estimate, estimate_method
 from datadistill.stages.planning import (
     FORWARDS_PER_STEP,
     FORWARDS_PER_TRAINING_STEP,
     Machine,
     choose,
     forward_operations,
+    iteration_forwards,
     planned_peak,
     wanted_engine,
 )
@@ -103,15 +104,9 @@ def _training(count: _Counting) -> Iterator[ForecastRow]:
 def _distill(count: _Counting, memory_limit: int | None) -> ForecastRow:
     session, config, unrolled = count.session, count.session.config, count.session.config.method.unrolled
     n = config.ipc * session.data.classes
-    batch = min(unrolled.batch_size or n, n) * config.windows
-    need = estimate(
-        session.network,
-        session.data.card.shape,
-        session.data.classes,
-        batch=batch,
-        steps=unrolled.steps,
-        looked_at=unrolled.looked_at(n),
-    )
+    batch = unrolled.batch(n) * config.windows
+    shape, windows = session.data.card.shape, config.windows
+    need = estimate_method(session.network, shape, session.data.classes, unrolled, images=n, windows=windows)
     occupied = _data_bytes(session)
     machine = Machine(max(0, count.gpu.usable_bytes - occupied), int(count.gpu.memory_gib * 2**30), gpu=True)
     if memory_limit is not None:
@@ -120,7 +115,8 @@ def _distill(count: _Counting, memory_limit: int | None) -> ForecastRow:
     if config.engine.strategy == "auto":
         plan |= choose(need, machine, plan)
     steps = unrolled.steps * unrolled.trainings
-    time = count.seconds(config.network, batch * steps * config.iterations, FORWARDS_PER_STEP, moved=4, student=True)
+    wholes = iteration_forwards(unrolled, batch) * config.iterations // FORWARDS_PER_STEP
+    time = count.seconds(config.network, wholes, FORWARDS_PER_STEP, moved=4, student=True)
     time += _judged(
         count, replace(config.evaluate, epochs=config.watch.probe_epochs, split="validation"), config.probes
     )

@@ -19,7 +19,7 @@ from datadistill.runtime.rundir import RunDir
 from datadistill.stages.session import Session, open_run
 from datadistill.synthetic.artifact import Artifact, SyntheticSet, load_artifact, save_artifact
 
-_DECIDED = ("data_checksum", "strategy", "keep_every", "keep_on_host", "micro_batch", "compiled", "reason")
+_DECIDED = ("data_checksum", "strategy", "keep_every", "keep_on_host", "micro_batch", "compiled", "together", "reason")
 
 
 @dataclass(frozen=True)

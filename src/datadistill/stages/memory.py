@@ -4,7 +4,8 @@
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -12,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from datadistill.core.randomness import Randomness
+from datadistill.methods import Unrolled
 from datadistill.networks import FlatNetwork
 
 _FLOAT = 4
@@ -40,9 +42,10 @@ class Estimate:
     Attributes:
         step: Graph of one student step with its gradient, whole batch.
         vector: One weight vector.
-        steps: Student steps.
+        steps: Student steps that are differentiated.
         batch: Images per step.
         looking: Forward pass of the images that the method looks at beside student steps.
+        loss: Graph of the loss at the end point, where it looks at real images.
     """
 
     step: int
@@ -50,6 +53,7 @@ class Estimate:
     steps: int
     batch: int
     looking: int = 0
+    loss: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,18 +80,44 @@ def estimate(
         steps: Student steps.
         looked_at: Images that the method looks at at once beside those steps, without a graph.
     """
-    one, two = (_graph_bytes(network, shape, classes, images) for images in (1, 2))
+    step = _for_images(batch, lambda images: _graph_bytes(network, shape, classes, images))
     looking = looked_at * _forward_bytes(network, shape) if looked_at else 0
-    return Estimate(one + (two - one) * (batch - 1), network.parameter_count * _FLOAT, steps, batch, looking)
+    return Estimate(step, network.parameter_count * _FLOAT, steps, batch, looking)
+
+
+def estimate_method(
+    network: FlatNetwork,
+    shape: tuple[int, int, int],
+    classes: int,
+    unrolled: Unrolled,
+    *,
+    images: int,
+    windows: int = 1,
+) -> Estimate:
+    """Return what an iteration of a method is made of.
+
+    Args:
+        network: The student.
+        shape: Of an image.
+        classes: Number of classes.
+        unrolled: How far the method differentiates, and what else it looks at.
+        images: Of the synthetic set.
+        windows: Through which each of them is seen in a step.
+    """
+    batch, looked_at, real = unrolled.batch(images) * windows, unrolled.looked_at(images), unrolled.real_batch
+    need = estimate(network, shape, classes, batch=batch, steps=unrolled.differentiated, looked_at=looked_at)
+    loss = _for_images(real, lambda few: _graph_bytes(network, shape, classes, few, twice=False)) if real else 0
+    return replace(need, vector=need.vector * unrolled.vectors, loss=loss)
 
 
 def peak(need: Estimate, settings: Settings) -> int:
     """Return the bytes that an iteration needs at its peak, besides what was there before (on a GPU: of it)."""
     factor = _FACTORS[settings.strategy, settings.compiled]
     if settings.strategy == "stored":
-        graph, kept = factor * need.step * need.steps, need.steps
+        graph, kept = factor * need.step * need.steps + need.loss, need.steps
     else:
         graph = factor * need.step * min(1.0, (settings.micro_batch or need.batch) / need.batch)
+        graph = max(graph, need.loss)  # one after the other
         every = min(settings.keep_every, need.steps)
         kept = 0 if settings.keep_on_host else math.ceil(need.steps / every) + (every if every > 1 else 0)
     compiler = _COMPILER if settings.compiled else 0
@@ -119,8 +149,16 @@ def _forward_bytes(network: FlatNetwork, shape: tuple[int, int, int]) -> int:
     return _BESIDE_AN_OPERATION * (found[1] - found[0])
 
 
-def _graph_bytes(network: FlatNetwork, shape: tuple[int, int, int], classes: int, images: int) -> int:
-    """Return the bytes that autograd keeps for one student step whose gradient will be differentiated."""
+def _for_images(count: int, measured: Callable[[int], int]) -> int:
+    """Return what ``count`` images need, from what one and two do."""
+    one, two = measured(1), measured(2)
+    return one + (two - one) * (count - 1)
+
+
+def _graph_bytes(
+    network: FlatNetwork, shape: tuple[int, int, int], classes: int, images: int, *, twice: bool = True
+) -> int:
+    """Return the bytes that autograd keeps for a loss, and, if ``twice``, for its gradient that is differentiated."""
     seen: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -132,8 +170,8 @@ def _graph_bytes(network: FlatNetwork, shape: tuple[int, int, int], classes: int
     params = network.initial(rng.stream("planning")).requires_grad_()
     x = torch.randn((images, *shape), generator=rng.stream("images")).requires_grad_()
     y = torch.eye(classes)[torch.arange(images) % classes]
-    kept = []
+    kept: list[object] = []
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = torch.nn.functional.cross_entropy(network(params, x), y)
-        kept.append(torch.autograd.grad(loss, params, create_graph=True))
+        kept.append(torch.autograd.grad(loss, params, create_graph=True) if twice else loss)
     return sum(seen.values())

@@ -17,13 +17,13 @@ from datadistill.config import RunConfig
 from datadistill.core.arrays import Params, Scalar
 from datadistill.core.errors import CannotCompileError, UsageError
 from datadistill.core.randomness import Randomness
-from datadistill.methods import Problem
+from datadistill.methods import Problem, Unrolled
 from datadistill.methods.base import begin
 from datadistill.methods.classwise import ClassMatching
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.compiler import can_compile
 from datadistill.runtime.device import free_bytes, occupied_bytes, total_bytes
-from datadistill.stages.memory import Estimate, Settings, estimate, peak
+from datadistill.stages.memory import Estimate, Settings, estimate_method, peak
 from datadistill.stages.session import Session
 from datadistill.unroll import Gradients, Unroll, draw_steps
 
@@ -41,6 +41,9 @@ FORWARDS_PER_TRAINING_STEP = 3
 
 FORWARDS_PER_STEP = 12
 """Operations of a student step and its adjoint, in forward passes."""
+
+_FORWARDS_PER_GRADIENT = 3
+"""Operations of a student's step that is not differentiated, and of the loss of a real image, in forward passes."""
 
 _WORTH_COMPILING = 1e14
 """Operations from which on compiling repays the half minute that it takes; about five minutes on two cores."""
@@ -73,7 +76,15 @@ def make_unroll(session: Session, problem: Problem) -> Unroll:
         micro_batch=plan.micro_batch,
         compiled=plan.compiled,
         bf16=plan.precision == "bf16",
+        together=plan.together,
     )
+
+
+def iteration_forwards(unrolled: Unrolled, batch: int) -> int:
+    """Return the operations of an outer iteration with ``batch`` images per step, in forward passes of one image."""
+    further = FORWARDS_PER_STEP - _FORWARDS_PER_GRADIENT
+    steps = _FORWARDS_PER_GRADIENT * unrolled.steps + further * unrolled.differentiated
+    return unrolled.trainings * (batch * steps + _FORWARDS_PER_GRADIENT * unrolled.real_batch)
 
 
 def _agreement(session: Session, problem: Problem, decisions: dict[str, Any]) -> float:
@@ -83,7 +94,7 @@ def _agreement(session: Session, problem: Problem, decisions: dict[str, Any]) ->
         UsageError: If they point in different directions.
     """
     unrolled = session.config.method.unrolled
-    batch = unrolled.batch_size if unrolled is not None else None
+    batch = unrolled.batch(len(problem.initial_images)) if unrolled is not None else None
     start = problem.network.initial(Randomness(0).stream("planning")).to(problem.device)
 
     def moved(end: Params) -> Scalar:
@@ -105,19 +116,19 @@ def _decisions(session: Session, problem: Problem) -> dict[str, Any]:
     engine, unrolled = session.config.engine, session.config.method.unrolled
     if unrolled is None:
         raise ValueError("this method does not differentiate through training")
-    batch = min(unrolled.batch_size or len(problem.initial_images), len(problem.initial_images))
-    batch *= session.config.windows
-    forwards = FORWARDS_PER_STEP * batch * unrolled.steps * unrolled.trainings * session.config.iterations
+    count, windows = len(problem.initial_images), session.config.windows
+    batch = unrolled.batch(count)
+    forwards = iteration_forwards(unrolled, batch * windows) * session.config.iterations
     shape, classes = problem.data.card.shape, problem.data.classes
     compiled = worth_compiling(session, forwards * forward_operations(problem.network, shape))
-    name, tried = session.config.network, partial(_try_student, problem, unrolled.batch_size)
+    name, tried = session.config.network, partial(_try_student, problem, batch)
     failure = compiler_fails(session, name, tried) if compiled else None
     compiled = compiled and failure is None
     changes = wanted_engine(session.config, compiled=compiled)
     if engine.strategy == "auto":
-        looked_at = unrolled.looked_at(len(problem.initial_images))
-        need = estimate(problem.network, shape, classes, batch=batch, steps=unrolled.steps, looked_at=looked_at)
+        need = estimate_method(problem.network, shape, classes, unrolled, images=count, windows=windows)
         changes |= choose(need, _machine(session), changes)
+        changes["together"] = _together(need, unrolled, _machine(session), changes)
         if changes["micro_batch"] is not None and problem.network.statistics_count:
             raise UsageError(f"{problem.network.name} has batch norm, its steps cannot be split; raise --memory-limit")
     if engine.compiled == "auto" and not can_compile(session.device):
@@ -239,6 +250,21 @@ def choose(need: Estimate, machine: Machine, wanted: dict[str, Any]) -> dict[str
             "and data; raise --memory-limit"
         )
     return {**found, "micro_batch": micro, "reason": f"{short}; {words}, {micro} images at a time"}
+
+
+def _together(need: Estimate, unrolled: Unrolled, machine: Machine, plan: dict[str, Any]) -> bool:
+    """Say whether the students of an iteration are trained at once: on a GPU that captures steps, where all fit.
+
+    A small network leaves most of a GPU idle; on a CPU nothing is gained, and the plain arithmetic is kept.
+    """
+    many, plain = (
+        unrolled.trainings,
+        (plan["keep_every"], plan["keep_on_host"], plan["micro_batch"]) == (1, False, None),
+    )
+    captured = machine.gpu and plan["compiled"] and plan["strategy"] == "adjoint"
+    if many < 2 or unrolled.vectors > 1 or not (plain and captured):
+        return False
+    return peak(replace(need, step=many * need.step, vector=many * need.vector), Settings()) <= machine.limit
 
 
 def _fits(need: Estimate, settings: Settings, micro: int, limit: int) -> bool:

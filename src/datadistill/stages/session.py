@@ -294,7 +294,7 @@ def _batch_norm_warning(session: Session) -> str | None:
     )
     names = [network.name for network in networks if network.statistics_count]
     sizes = [config.protocol(name).batch_size for name in config.protocols]
-    sizes += [config.method.unrolled.batch_size or config.ipc * classes] if config.method.unrolled else []
+    sizes += [config.method.unrolled.batch(config.ipc * classes)] if config.method.unrolled else []
     batch = min(config.ipc * classes, *sizes) * config.windows
     if not names or batch > classes:
         return None

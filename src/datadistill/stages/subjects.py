@@ -8,19 +8,25 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from datadistill.core.errors import UsageError
 from datadistill.evaluate.attack import Attack
 from datadistill.evaluate.baselines import baseline_sets, best_draws, best_step_size
 from datadistill.evaluate.neighbours import nearest_accuracy
 from datadistill.evaluate.protocol import BASELINES, Protocol, Result
 from datadistill.evaluate.run import Judge, Subject, real_examples, step_size, synthetic_examples
 from datadistill.stages.session import Session
+from datadistill.stages.teachers import open_teachers
 from datadistill.synthetic.artifact import Artifact, load_artifact
 from datadistill.training.fit import Examples
 
-VARIANTS = ("averaged", "selected")
+KINDS = ("averaged", "hard_labels")
+"""Sets that methods make besides, at every iteration that is kept."""
+
+VARIANTS = (*KINDS, "selected")
 _WORDS = {
     "synthetic": "last (iteration {})",
     "averaged": "averaged over the iterations up to {}",
+    "hard_labels": "last, with hard labels ({})",
     "selected": "best on validation ({})",
 }
 _CHOOSING_IMAGES = 2000
@@ -36,7 +42,7 @@ def distilled_sets(session: Session, protocol: Protocol) -> dict[str, Artifact]:
     run = session.run
     last = load_artifact(run.synthetic)
     if protocol.peak:
-        return _kept(session, last.card.iteration) | {"synthetic": last} | _there([run.variant("averaged")])
+        return _kept(session, last.card.iteration) | {"synthetic": last} | _there([run.variant(kind) for kind in KINDS])
     others = _there([run.variant(name) for name in VARIANTS])
     if "selected" in others and others["selected"].card.iteration == last.card.iteration:
         del others["selected"]
@@ -48,7 +54,7 @@ def _kept(session: Session, last: int) -> dict[str, Artifact]:
     found: dict[str, Artifact] = {}
     for iteration in session.config.watch.kept(last):
         folder = session.run.kept(iteration)
-        found |= {folder.name: load_artifact(folder)} | _there([session.run.kept(iteration, "averaged")])
+        found |= {folder.name: load_artifact(folder)} | _there([session.run.kept(iteration, kind) for kind in KINDS])
     return found
 
 
@@ -103,7 +109,7 @@ def baseline_subjects(
             continue
         chosen = name == "optimised"
         sets = baseline_sets(
-            "random" if chosen else name,
+            "random" if name in ("optimised", "random-labelled") else name,
             session.data,
             session.preprocess,
             ipc=session.config.ipc,
@@ -111,6 +117,8 @@ def baseline_subjects(
             rng=rng.child(name) if chosen else rng,
         )
         text = BASELINES[name].summary + (f", {len(sets)} draws" if BASELINES[name].drawn and len(sets) > 1 else "")
+        if name == "random-labelled":
+            sets = tuple(_labelled(session, one, examples) for one in sets)
         if attack is not None:
             sets, text = tuple(map(attack.relabelled, sets)), f"{text}, labelled as the attack wants it"
         draws = tuple(replace(one, prescribed=examples.prescribed) for one in sets)
@@ -118,6 +126,21 @@ def baseline_subjects(
         if chosen:
             subject = best_draws(subject, protocol.random_draws, judge)
         yield best_step_size(subject, protocol.baseline_lrs, judge)
+
+
+def _labelled(session: Session, one: Examples, own: Examples) -> Examples:
+    """Return a set with the labels that the teachers of the run give it, as they label the distilled one.
+
+    Raises:
+        UsageError: If the run has no teachers.
+    """
+    if "teachers" not in session.config.needs:
+        raise UsageError("evaluate.baselines: 'random-labelled' is labelled by teachers, and this run has none")
+    count = getattr(session.config.method, "label_teachers", 1)
+    teachers = open_teachers(session).teachers[:count]
+    logits = torch.stack([teacher.logits_of(one.images) for teacher in teachers]).mean(0)
+    raw = own.criterion is not F.cross_entropy
+    return replace(one, targets=logits if raw else logits.softmax(1), criterion=own.criterion)
 
 
 def neighbour_results(session: Session, protocol: Protocol, own: Subject) -> Iterator[Result]:

@@ -11,6 +11,8 @@ from datadistill.core.errors import CorruptFileError
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.synthetic.rules import Rule
 
+_NORM_DECAY = 0.9  # of the moving average of norms
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
@@ -23,6 +25,7 @@ class Rates:
         targets: For the targets.
         label_logits: For their logits, where those are learned.
         student_lr: For the student's step size.
+        raw_student_lr: For what a softplus makes step sizes of, where that is learned.
         momentum: Of those that are numbers, in [0, 1).
     """
 
@@ -30,6 +33,7 @@ class Rates:
     targets: float | Rule | None = None
     label_logits: float | Rule | None = None
     student_lr: float | Rule | None = None
+    raw_student_lr: float | Rule | None = None
     momentum: float = 0.5
 
     def of(self, name: str) -> Rule | None:
@@ -46,17 +50,19 @@ class LearnableSet:
     """
 
     label_tensor: ClassVar[str] = "targets"
+    lr_tensor: ClassVar[str] = "student_lr"
 
     def __init__(self, images: Images, targets: Targets, rates: Rates, student_lr: Tensor | None = None) -> None:
         self.rates = rates
         self.values: dict[str, Tensor] = {"images": images.clone(), self.label_tensor: targets.clone()}
         if student_lr is not None:
-            self.values["student_lr"] = student_lr.to(images).clone()
+            self.values[self.lr_tensor] = student_lr.to(images).clone()
         rules = {name: rates.of(name) for name in self.values}
         self.rules = {name: rule for name, rule in rules.items() if rule is not None}
         self.velocities = {name: torch.zeros_like(self.values[name]) for name in self.rules}
         adaptive = [name for name, rule in self.rules.items() if rule.optimiser == "adam"]
         self.squares = {name: torch.zeros_like(self.values[name]) for name in adaptive}
+        self.norms = {name: self.values[name].new_zeros(()) for name, rule in self.rules.items() if rule.clip}
         self.updates = torch.zeros((), dtype=torch.int64)  # on the CPU, where no device has to be waited for
 
     @property
@@ -78,7 +84,8 @@ class LearnableSet:
         """Take one optimiser step, in place, with the gradients of the learned tensors."""
         done = int(self.updates)
         for name, rule in self.rules.items():
-            delta = -rule.lr_at(done) * self._direction(name, rule, gradients[name], done + 1)
+            gradient = gradients[name] if rule.clip is None else self._clipped(name, rule.clip, gradients[name])
+            delta = -rule.lr_at(done) * self._direction(name, rule, gradient, done + 1)
             value = self.values[name]
             if name == "student_lr":
                 lowered = value * torch.exp(delta.clamp(max=0) / value)
@@ -87,6 +94,18 @@ class LearnableSet:
             else:
                 value.add_(delta)
         self.updates += 1
+
+    def _clipped(self, name: str, clip: float, gradient: Tensor) -> Tensor:
+        """Return a gradient with a norm of at most ``clip`` times the average, which takes what is left of it in.
+
+        The first one that is not 0 is left as it is.
+        """
+        norm: Tensor = torch.linalg.vector_norm(gradient)
+        average = self.norms[name]
+        begun = average > 0
+        bounded = torch.where(begun, torch.minimum(norm, clip * average), norm)
+        average.copy_(torch.where(begun, average.lerp(bounded, 1 - _NORM_DECAY), bounded))
+        return gradient * (bounded / norm.clamp(min=torch.finfo(norm.dtype).tiny))
 
     def _direction(self, name: str, rule: Rule, gradient: Tensor, number: int) -> Tensor:
         """Return what update ``number``, from 1, multiplies with the step size; moments change in place."""
@@ -101,15 +120,17 @@ class LearnableSet:
 
     def freeze(self) -> SyntheticSet:
         """Return a detached copy as a synthetic set."""
-        shown = {name: value for name, value in self.values.items() if name != self.label_tensor}
-        shown["targets"] = self.targets
+        shown = {"images": self.images, "targets": self.targets}
+        if self.lr_tensor in self.values:
+            shown["student_lr"] = self.student_lr
         copies: dict[str, Any] = {name: value.detach().clone() for name, value in shown.items()}
         return SyntheticSet(**copies)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return values, momenta and second moments by name, and the number of updates where a rule asks for it."""
+        """Return values, momenta, second moments and norms by name, and the number of updates where one asks for it."""
         momenta = {f"velocity.{name}": velocity for name, velocity in self.velocities.items()}
         momenta |= {f"square.{name}": square for name, square in self.squares.items()}
+        momenta |= {f"norm.{name}": norm for name, norm in self.norms.items()}
         counted = any(rule.counts for rule in self.rules.values())
         return {**self.values, **momenta, **({"updates": self.updates} if counted else {})}
 

@@ -78,6 +78,7 @@ class Rule:
         betas: Of ``adam``, each in [0, 1).
         eps: Of ``adam``, added to the root of the second moment.
         schedule: Changes the step size from update to update; absent for a constant one.
+        clip: The multiple of the moving average of its norm that a gradient is cut to, positive; absent for never.
     """
 
     lr: float
@@ -86,8 +87,11 @@ class Rule:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     schedule: Schedule | None = None
+    clip: float | None = None
 
     def __post_init__(self) -> None:
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip must be positive, got {self.clip}")
         if not self.lr >= 0:
             raise ValueError(f"a step size must not be negative, got {self.lr}")
         if not all(0 <= weight < 1 for weight in (self.momentum, *self.betas)):

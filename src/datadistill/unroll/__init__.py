@@ -4,6 +4,7 @@ One interface, two exact strategies. Knows networks, augmentations and tensors; 
 """
 
 from datadistill.unroll.engine import Gradients, Unroll
+from datadistill.unroll.optimisers import Adam, Momentum, StudentOptimiser
 from datadistill.unroll.steps import Steps, draw_steps
 
-__all__ = ["Gradients", "Steps", "Unroll", "draw_steps"]
+__all__ = ["Adam", "Gradients", "Momentum", "Steps", "StudentOptimiser", "Unroll", "draw_steps"]

@@ -16,6 +16,7 @@ from functools import cached_property
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from datadistill.core.arrays import Images, Params, Targets
@@ -24,6 +25,7 @@ from datadistill.networks import FlatNetwork
 from datadistill.runtime.compiler import compile_whole
 
 Reverse = tuple[Params, Params, Images, Targets]
+Many = Float[Tensor, "m p"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,18 @@ class StudentStep:
         m, y = (torch.cat([weight * values[i] for weight, values in parts]) for i in (2, 3))
         return g, h, m, y
 
+    def gradients(self, params: Many, images: Images, targets: Targets) -> Many:
+        """Return g of every student of a stack, without a graph; the batch is one for all."""
+        found: Many = self._gradients(params, images, targets)
+        return found
+
+    def reverses(
+        self, params: Many, images: Images, targets: Targets, cotangents: Many
+    ) -> tuple[Many, Many, Images, Targets]:
+        """Return g and Hλ of every student of a stack, and the sums of Mλ and Yλ over them, without a graph."""
+        g, h, m, y = self._reverses(params, images, targets, cotangents)
+        return g, h, m.sum(0), y.sum(0)
+
     def _parts(self, images: Images, targets: Targets) -> list[tuple[float, Tensor, Tensor]]:
         if self.micro_batch is None or self.micro_batch >= len(images):
             return [(1.0, images, targets)]
@@ -99,6 +113,16 @@ class StudentStep:
         if self.compiled:
             return compile_whole(self._functional_reverse, self._eager_reverse)
         return self._eager_reverse
+
+    @cached_property
+    def _gradients(self) -> Callable[..., Tensor]:
+        many = torch.func.vmap(torch.func.grad(self.loss), in_dims=(0, None, None))
+        return compile_whole(many, many) if self.compiled else many
+
+    @cached_property
+    def _reverses(self) -> Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]:
+        many = torch.func.vmap(self._functional_reverse, in_dims=(0, None, None, 0))
+        return compile_whole(many, many) if self.compiled else many
 
     def _eager_gradient(self, params: Params, images: Images, targets: Targets) -> Params:
         leaf = params.detach().requires_grad_()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from datadistill.augment import Augment, Draws
@@ -46,6 +46,7 @@ def draw_steps(
     batch_size: int | None,
     device: torch.device,
     texture: Texture | None = None,
+    order: Int64[Tensor, "s b"] | None = None,
 ) -> Steps:
     """Draw a plan of ``steps`` student steps over a set of ``images`` images.
 
@@ -53,22 +54,27 @@ def draw_steps(
     comes first, as in the reference implementation of MTT. Of a texture every use takes windows: rows are repeated for
     those, and stand in the batch one set of windows after the other.
 
+    With an ``order`` its rows are the batches of the steps, again and again from the first.
+
     Raises:
         ValueError: If ``batch_size`` is less than 1.
     """
     size = images if batch_size is None else min(batch_size, images)
+    size = size if order is None else order.shape[1]
     if size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     seen = size * (texture.samples if texture is not None else 1)
     draws = augment.draw(rng.stream("student/augment"), steps=steps, batch=seen).to(device)
     offsets = texture.draw(rng.child("student"), steps=steps, batch=size).to(device) if texture is not None else None
-    if size == images and seen == size:
+    if order is None and size == images and seen == size:
         return Steps((None,) * steps, draws, texture, offsets)
     generator = rng.stream("student/order")
     queue: list[Tensor] = []
     rows = []
     for _ in range(steps):
-        queue = queue or list(torch.randperm(images, generator=generator).split(size))
+        if not queue:
+            batches = torch.randperm(images, generator=generator).split(size) if order is None else order.flip(0)
+            queue = list(batches)
         row = queue.pop()
         rows.append(texture.repeat(row) if texture is not None else row)
     moved = torch.cat(rows).to(device).split([len(row) for row in rows])  # one copy for all steps

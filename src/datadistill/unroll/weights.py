@@ -1,11 +1,9 @@
-"""The student's weights along its training: kept at every step, every k-th, or in host memory."""
+"""The student's weights, or its whole state, along its training: kept at every step, every k-th, or in host memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from torch import Tensor
-
-from datadistill.core.arrays import Params
 
 
 @dataclass
@@ -15,28 +13,30 @@ class KeptWeights:
     Asking in descending order costs at most one more forward sweep in all.
 
     Attributes:
-        start: θ_0.
+        start: θ at step ``first``.
         forward: ``(θ_t, t) -> θ_{t+1}``; must give the same bits every time.
-        every: θ_t is kept for every multiple of this.
+        every: θ_t is kept for ``first`` and every so many steps after it.
         on_host: Whether kept weights live in host memory.
+        first: The step they are kept from.
     """
 
-    start: Params
-    forward: Callable[[Params, int], Params]
+    start: Tensor
+    forward: Callable[[Tensor, int], Tensor]
     every: int = 1
     on_host: bool = False
+    first: int = 0
     _kept: dict[int, Tensor] = field(default_factory=dict)
     _segment: dict[int, Tensor] = field(default_factory=dict)
 
-    def advance(self, params: Params, t: int) -> Params:
+    def advance(self, params: Tensor, t: int) -> Tensor:
         """Return θ_{t+1} from ``params`` = θ_t, keeping θ_t if it is due."""
-        if t % self.every == 0:
+        if (t - self.first) % self.every == 0:
             self._kept[t] = params.cpu() if self.on_host else params
         return self.forward(params, t)
 
-    def at(self, t: int) -> Params:
+    def at(self, t: int) -> Tensor:
         """Return θ_t on the device of ``start``; recomputes its segment if it was not kept."""
-        anchor = min(t - t % self.every, max(self._kept))
+        anchor = min(t - (t - self.first) % self.every, max(self._kept))
         if t == anchor:
             return self._kept[t].to(self.start.device)
         if t not in self._segment:
