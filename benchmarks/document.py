@@ -91,8 +91,12 @@ def _of(found: Iterable[Facts], recipe: str) -> list[Facts]:
 
 
 def of_method(found: Iterable[Facts], method: str) -> str:
-    """Return what a method's page says of our results: the table of its recipes, and where the whole one is."""
-    judged = [facts for facts in found if facts["recipe"].startswith(f"{method}_") and _honest(facts)]
+    """Return what a method's page says of our results: the table of its recipes, and where the whole one is.
+
+    A recipe with a term, ``dc_cclom_…``, is one of the method and one of the term's page.
+    """
+    named = [facts for facts in found if any(word.endswith(method) for word in facts["recipe"].split("_")[:2])]
+    judged = [facts for facts in named if _honest(facts)]
     return f"\n{_table(judged) if judged else f'Published cells: {_NOT_YET}.'}\n\n{_WHOLE}\n\n"
 
 
