@@ -12,7 +12,7 @@ from datadistill.data import RealData, from_arrays
 from datadistill.experts import Teacher, TeacherPool
 from datadistill.methods import DC, DM, Problem, step
 from datadistill.methods.base import begin
-from datadistill.methods.clom import CCLoM
+from datadistill.methods.cclom import CCLoM
 
 _LR = {"dm": 1.0, "dc": 0.1}
 

@@ -95,9 +95,12 @@ _RECIPES_OF = {"backprop": re.compile("dd_|rat_bptt_"), "clom": re.compile("[a-z
 
 
 def of_method(found: Iterable[Facts], method: str) -> str:
-    """Return what a method's page says of our results: the table of its recipes, and where the whole one is."""
-    judged = [facts for facts in found if _RECIPES_OF.get(method, re.compile(f"{method}_")).match(facts["recipe"])]
-    judged = [facts for facts in judged if _honest(facts)]
+    """Return what a method's page says of our results: the table of its recipes, and where the whole one is.
+
+    A recipe with a term, ``dc_cclom_…``, is one of the method and one of the term's page.
+    """
+    pattern = _RECIPES_OF.get(method, re.compile(f"{method}_"))
+    judged = [facts for facts in found if pattern.match(facts["recipe"]) and _honest(facts)]
     return f"\n{_table(judged) if judged else f'Published cells: {_NOT_YET}.'}\n\n{_WHOLE}\n\n"
 
 

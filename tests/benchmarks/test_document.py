@@ -74,6 +74,8 @@ def test_a_page_of_a_method_has_the_rows_of_its_recipes() -> None:
     rows = document.of_method([facts("mtt_a"), facts("att_a"), facts("mtt_b", protocols={})], "mtt")
     assert ("`mtt_a`" in rows, "`att_a`" in rows, "`mtt_b`" in rows) == (True, False, False)
     assert "not yet run" in document.of_method([facts("mtt_a")], "ftd")
+    for page, shown in (("dc", True), ("clom", True), ("dm", False)):
+        assert ("`dc_cclom_a`" in document.of_method([facts("dc_cclom_a")], page)) is shown
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / document.METHODS).glob("*.md")), ids=lambda path: path.stem)

@@ -14,7 +14,7 @@ from datadistill.core.randomness import Randomness
 from datadistill.experts import Teacher, TeacherPool
 from datadistill.methods import DC, DM, Problem
 from datadistill.methods.base import begin
-from datadistill.methods.clom import CCLoM
+from datadistill.methods.cclom import CCLoM
 from datadistill.networks import build_network
 
 RNG = Randomness(4).at(1)

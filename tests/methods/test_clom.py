@@ -12,7 +12,8 @@ from datadistill.data import fit_preprocess
 from datadistill.experts import Teacher, TeacherPool
 from datadistill.methods import METHODS, step
 from datadistill.methods.base import begin
-from datadistill.methods.clom import CCLoM, CLoM
+from datadistill.methods.cclom import CCLoM
+from datadistill.methods.clom import CLoM
 from datadistill.networks import build_network
 from reference import pretrained
 

@@ -1,6 +1,6 @@
 """The terms of pre-trained models as their paper writes them: every pair of images, no sums kept.
 
-The oracles of ``datadistill.methods.clom``.
+The oracles of ``datadistill.methods.clom`` and ``cclom``.
 """
 
 import torch

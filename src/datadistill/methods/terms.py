@@ -5,7 +5,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from datadistill.core.randomness import Randomness
 from datadistill.methods.base import Need, Problem, Term
-from datadistill.methods.clom import CCLoM, CLoM
+from datadistill.methods.cclom import CCLoM
+from datadistill.methods.clom import CLoM
 
 
 @runtime_checkable
