@@ -8,14 +8,13 @@ class Case:
     """One problem, the same for every variant.
 
     Attributes:
-        benchmark: ``mtt``, ``dd``, ``experts`` or ``evaluate``.
+        benchmark: ``mtt``, ``dd``, ``dm``, ``dc``, ``cclom``, ``experts`` or ``evaluate``.
         name: Of the case.
         ipc: Synthetic images per class; there are ten classes.
         student_steps: Steps of a student.
         network: Of ``dd``, by name; empty for a ConvNet.
         passes: Of ``dd``: how often a student goes through its batches, which are ``student_steps / passes``.
         students: Of ``dd``: students per iteration.
-        real_batch: Of ``dd``: real images in the loss.
         nearest: Whether the student ends where it is nearest to the target, as in ATT.
         zca: Whether images are whitened.
         depth: Blocks of the ConvNet.
@@ -25,6 +24,8 @@ class Case:
         batch_size: Of ordinary training.
         networks: Networks that are evaluated.
         epochs: Passes of each over the synthetic set.
+        batch_real: Real images per class that are matched; of ``dd``, all of them in the loss.
+        term_real: Real images that the reference of the contrastive term draws in every iteration.
         original_seconds: What the original code takes on two cores (``seconds`` of ``reference``, or
             ``training_seconds`` of one network where it is evaluated); ``None`` where that is not known.
     """
@@ -36,7 +37,6 @@ class Case:
     network: str = ""
     passes: int = 1
     students: int = 1
-    real_batch: int = 256
     nearest: bool = False
     zca: bool = False
     depth: int = 3
@@ -46,6 +46,8 @@ class Case:
     batch_size: int = 256
     networks: int = 5
     epochs: int = 10
+    batch_real: int = 256
+    term_real: int = 8_196
     original_seconds: float | None = None
 
     @property
@@ -57,8 +59,10 @@ class Case:
         """Return sizes that show no more than that everything runs."""
         small = replace(self, ipc=1, student_steps=2, depth=2, width=8, original_seconds=None)
         if self.network:
-            small = replace(small, ipc=2, student_steps=4, passes=2, students=2, real_batch=8)
-        return replace(small, real_images=96, test_images=64, batch_size=32, networks=2, epochs=2)
+            small = replace(small, ipc=2, student_steps=4, passes=2, students=2)
+        return replace(
+            small, real_images=96, test_images=64, batch_size=32, networks=2, epochs=2, batch_real=8, term_real=64
+        )
 
 
 CASES = {
@@ -78,6 +82,9 @@ CASES = {
         Case(benchmark="dd", name="lenet_8", network="lenet+xavier", student_steps=30, passes=3, students=8),
         Case(benchmark="dd", name="lenet", network="lenet+xavier", student_steps=30, passes=3, original_seconds=0.12),
     ),
+    "dm": (Case(benchmark="dm", name="ipc10", original_seconds=1.22),),
+    "dc": (Case(benchmark="dc", name="ipc10", original_seconds=3.31),),
+    "cclom": (Case(benchmark="cclom", name="ipc10"),),
     "experts": (Case(benchmark="experts", name="epoch", original_seconds=9.92),),
     "evaluate": (Case(benchmark="evaluate", name="ipc10", original_seconds=1.15),),
 }
@@ -89,6 +96,9 @@ REFERENCES = ("reference", "reference_same_settings")
 OURS = {
     "mtt": ("stored_compiled", "adjoint_compiled", "adjoint", "stored"),
     "dd": ("stored_compiled", "adjoint_compiled", "adjoint", "stored"),
+    "dm": ("ours_compiled", "ours"),
+    "dc": ("ours_compiled", "ours"),
+    "cclom": ("ours",),
     "experts": ("ours_compiled", "ours"),
     "evaluate": ("ours_compiled", "ours", "ours_side_by_side_compiled"),
 }

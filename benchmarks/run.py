@@ -1,4 +1,4 @@
-"""Entry point: ``python benchmarks/run.py mtt|experts|evaluate [--json] [--rounds R] …``; see ``--help``."""
+"""Entry point: ``python benchmarks/run.py mtt|dm|dc|cclom|experts|evaluate [--json] …``; see ``--help``."""
 
 import sys
 from pathlib import Path

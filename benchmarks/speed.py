@@ -15,16 +15,19 @@ holds the two together. No number on it is typed in.
 python benchmarks/run.py mtt --data-root DIR            # one iteration of trajectory matching
 python benchmarks/run.py mtt --memory --data-root DIR   # its peak of memory with 10 and with 80 student steps
 python benchmarks/run.py dd --data-root DIR             # one iteration of Dataset Distillation, 1 and 8 students
+python benchmarks/run.py dm --data-root DIR             # one iteration of distribution matching
+python benchmarks/run.py dc --data-root DIR             # one update by gradient matching
+python benchmarks/run.py cclom --data-root DIR          # the contrastive term, once
 python benchmarks/run.py experts --data-root DIR        # an epoch of an expert over 5,000 images
 python benchmarks/run.py evaluate --data-root DIR       # five networks, ten epochs each, and their tests
 ```
 
 The *reference* is the formulation of the published codes, written as they are: eager `nn.Module`, a stored graph
-through all student steps, `DataLoader`. Every variant has a process of its own, and they take turns. `reference`
-runs as users run it; `reference_same_settings` with the threads and the allocator of this package, so that what is
-left beside it is the formulation. All is float32, with the same batches, epochs and augmentation. *Kernel* seconds
-are mostly page faults: the default allocator hands large blocks back at every free. The distance to float64 is the
-median over a few gradients.
+through all student steps or over all classes, `DataLoader`. Every variant has a process of its own, and they take
+turns. `reference` runs as users run it; `reference_same_settings` with the threads and the allocator of this
+package, so that what is left beside it is the formulation. All is float32, with the same batches, epochs and
+augmentation. *Kernel* seconds are mostly page faults: the default allocator hands large blocks back at every free.
+The distance to float64 is the median over a few gradients.
 """
 
 

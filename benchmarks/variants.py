@@ -3,8 +3,6 @@
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -12,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks import distillation, problem, reference
-from benchmarks.cases import Case
+from benchmarks import classwise, distillation, problem, reference
+from benchmarks.job import Job
 from datadistill.evaluate.protocol import Protocol as EvaluationProtocol
 from datadistill.evaluate.run import Subject, judge
 from datadistill.losses.distance import normalised_distance
@@ -22,38 +20,10 @@ from datadistill.runtime.executor import InProcess, SideBySide
 from datadistill.synthetic.learnable import LearnableSet, Rates
 from datadistill.training.fit import Examples, Fitted, fit
 from datadistill.training.schedules import TrainingRecipe
-from datadistill.unroll import Steps, Unroll, draw_steps
+from datadistill.unroll import Unroll
 
 Facts = dict[str, Any]
 Gradient = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker is asked to be.
-
-    Attributes:
-        case: The problem's sizes.
-        variant: Its name.
-        folder: Where the problem lies, and the gradient in float64.
-        device: Where to compute.
-    """
-
-    case: Case
-    variant: str
-    folder: Path
-    device: torch.device
-
-    def synchronise(self) -> None:
-        """Wait for the device."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-    def steps(self, number: int) -> Steps:
-        """Draw the student steps of iteration ``number``: the same for every variant."""
-        steps, n = self.case.student_steps, self.case.images
-        rng = problem.RNG.at(number)
-        return draw_steps(rng, problem.AUGMENT, images=n, steps=steps, batch_size=None, device=self.device)
 
 
 class Variant(Protocol):
@@ -225,6 +195,9 @@ def build(job: Job) -> Variant:
             lambda job: distillation.Published(distilling(job)),
             lambda job: distillation.Ours(distilling(job), job.variant),
         ),
+        "dm": (classwise.ReferenceMatching, classwise.OurMatching),
+        "dc": (classwise.ReferenceMatching, classwise.OurMatching),
+        "cclom": (classwise.ReferenceTerm, classwise.OurTerm),
         "experts": (ReferenceExpert, OurExpert),
         "evaluate": (ReferenceEvaluation, OurEvaluation),
     }

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from benchmarks import problem
 from benchmarks.cases import Case
+from benchmarks.job import Job
 from benchmarks.rates import Convolutions
-from benchmarks.variants import Job, Variant, build, exact
+from benchmarks.variants import Variant, build, exact
 from datadistill.runtime.allocator import keep_freed_memory
 from datadistill.runtime.device import choose_device, free_bytes, peak_bytes, set_up, usable_cores
 from datadistill.runtime.provenance import collect_provenance

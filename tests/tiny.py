@@ -15,7 +15,7 @@ from datadistill.data import RealData, fit_preprocess
 from datadistill.data.assemble import assemble, make_split
 from datadistill.data.split import hold_out
 from datadistill.experts import ExpertRecipe, ExpertStore, ExpertTask, Teacher, TeacherPool, train_experts
-from datadistill.methods import APM, ATT, DATM, MTT, BackProp, Problem
+from datadistill.methods import APM, ATT, DATM, DC, DM, MTT, BackProp, Problem
 from datadistill.networks import build_network
 from datadistill.runtime.progress import Silent
 from datadistill.synthetic.initial import initial_set
@@ -57,6 +57,8 @@ _MTT, _ATT = MTT(**_SEGMENTS), ATT(**_SEGMENTS, average_decay=0.9)
 _DATM = DATM(**_SEGMENTS, first_max_start_epoch=1, expansion_iterations=2, label_lr=1.0, loss_threshold=2.0)
 _BACKPROP = BackProp(batches=2, passes=2, student_lr=0.1, image_lr=0.02, batch_real=16, networks=2)
 
+_DM = DM(batch_real=8, image_lr=1.0)
+_DC = DC(outer_loop=2, inner_loop=2, batch_real=8, image_lr=1.0, network_lr=0.1, batch_train=4)
 _APM = APM(image_lr=5.0, refresh_every=2, snapshots=2, student_epochs=4, chunk=4)
 
 SETTINGS: dict[str, Setting] = {
@@ -69,6 +71,8 @@ SETTINGS: dict[str, Setting] = {
         "matching_loss",
         own_start=True,
     ),
+    "dc": Setting(_DC, replace(_DC, outer_loop=100, inner_loop=0, batch_real=1000, image_lr=0.3), "gradient_distance"),
+    "dm": Setting(_DM, replace(_DM, batch_real=1000, iterations_per_network=100), "feature_distance"),
     "mtt": Setting(_MTT, replace(_MTT, max_start_epoch=1, batch_syn=None), "matching_loss"),
 }
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from datadistill.evaluate.protocol import Protocol as Protocol
     from datadistill.methods import ATT as ATT
     from datadistill.methods import DATM as DATM
+    from datadistill.methods import DC as DC
+    from datadistill.methods import DM as DM
     from datadistill.methods import METHODS as METHODS
     from datadistill.methods import MTT as MTT
     from datadistill.networks import build_network as build_network
@@ -38,6 +40,8 @@ _HOMES = {
     "METHODS": "methods",
     "ATT": "methods",
     "DATM": "methods",
+    "DC": "methods",
+    "DM": "methods",
     "MTT": "methods",
     "Outcome": "pipeline",
     "Protocol": "evaluate.protocol",

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 import torch
+from benchmarks.job import Job
 
-from benchmarks import cases, summary, variants, worker
+from benchmarks import cases, summary, worker
 
 CPU = torch.device("cpu")
 
 
 def asked(case: cases.Case, variant: str, folder: Path) -> worker.Worker:
-    return worker.Worker(variants.Job(case, variant, folder, CPU))
+    return worker.Worker(Job(case, variant, folder, CPU))
 
 
 @pytest.mark.usefixtures("global_generators")  # the baseline draws from it, as published

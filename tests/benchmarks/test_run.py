@@ -32,8 +32,8 @@ def test_mtt() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("benchmark", ["experts", "evaluate"])
-def test_training(benchmark: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("benchmark", ["experts", "evaluate", "dm", "dc", "cclom"])
+def test_the_others(benchmark: str, tmp_path: Path) -> None:
     result = last_line(run(benchmark, "--json", "--out", str(tmp_path / "out.json")))
     assert set(result) >= KEYS
     assert json.loads((tmp_path / "out.json").read_text())["results"] == [result]

@@ -627,6 +627,9 @@ def test_cite_a_method_or_a_run(call: Call) -> None:
         ({"optimiser": "gsam"}, ["cazenavette2022dataset", "du2023minimizing"]),
         ({"rule": "tesla"}, ["cazenavette2022dataset", "cui2023scaling"]),
         ({"labels": "teacher"}, ["cazenavette2022dataset", "cui2023scaling"]),
+        ({"method": "dc", "augment": "none"}, ["zhao2021dataset"]),
+        ({"method": "dc", "augment": "dsa"}, ["zhao2021dataset", "zhao2021differentiable"]),
+        ({"terms": "clom cclom"}, ["cazenavette2022dataset", "lu2023pretrained"]),
     ],
 )
 def test_switches_with_a_paper_of_their_own_are_cited_as_well(
@@ -636,13 +639,16 @@ def test_switches_with_a_paper_of_their_own_are_cited_as_well(
     run = copy_of_finished(tmp_path / "changed")
     text = run.config.read_text()
     if "optimiser" in change:
-        text = re.sub(r'(?m)^optimiser = "sgd"$', 'optimiser = "gsam"', text)
+        text = re.sub(r'(?m)^optimiser = "sgd"$', 'optimiser = "gsam"', text, count=1)  # of the experts
         assert "gsam" in text
         run.config.write_text(text)
+    elif "terms" in change:
+        tables = (f"\n[terms.{name}]\nalphas = [1.0]\n" for name in change["terms"].split())
+        run.config.write_text(text + "".join(tables))
     else:
         card = run.synthetic / "card.json"
         content = json.loads(card.read_text())
-        content["hyper_parameters"].update(change)
+        (content if "method" in change else content["hyper_parameters"]).update(change)
         card.write_text(json.dumps(content))
     assert re.findall(r"(?m)^@\w+\{(\w+),", call("cite", run.root).out) == keys
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadistill.core.errors import DataError
-from datadistill.data.sampling import rows_by_class, sample_per_class
+from datadistill.data.sampling import draw_batches, rows_by_class, sample_per_class
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -42,3 +42,12 @@ def test_every_row_of_a_class_is_equally_likely() -> None:
 def test_too_few_images_names_class_and_counts() -> None:
     with pytest.raises(DataError, match=r"^class 1 has 1 images, 2 were asked for$"):
         sample_per_class(torch.tensor([0, 0, 1]), 2, 2, generator())
+
+
+def test_batches_are_distinct_rows_of_each_class_and_a_small_class_gives_all() -> None:
+    labels = torch.tensor([0, 1, 0, 0, 1, 0, 2])
+    batches = draw_batches(rows_by_class(labels, 3), 3, generator(), torch.device("cpu"))
+    assert [len(own) for own in batches] == [3, 2, 1]
+    for label, own in enumerate(batches):
+        assert labels[own].tolist() == [label] * len(own)
+        assert len(set(own.tolist())) == len(own)

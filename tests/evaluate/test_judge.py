@@ -13,13 +13,17 @@ from datadistill.core.randomness import Randomness
 from datadistill.data import fit_preprocess
 from datadistill.evaluate import run as judging
 from datadistill.evaluate.baselines import random_real
-from datadistill.evaluate.protocol import Protocol
-from datadistill.evaluate.run import Subject, count_trials, judge, run_trial, step_size
+from datadistill.evaluate.protocol import Protocol, named
+from datadistill.evaluate.run import Subject, count_trials, judge, run_trial, step_size, synthetic_examples
+from datadistill.evaluate.starts import fixed_starts, start_kind
 from datadistill.networks import build_network
+from datadistill.networks.known import known_weights
+from datadistill.runtime.atomic import read_tensors
 from datadistill.runtime.executor import SideBySide, SpawnPool
-from datadistill.synthetic.artifact import SyntheticSet
+from datadistill.synthetic.artifact import Card, SyntheticSet
 from datadistill.training.accuracy import accuracy
 from datadistill.training.fit import Examples, Fitted, fit
+from reference.training import as_module, in_order
 
 SHORT = Protocol(networks=2, epochs=4, batch_size=4, lr=0.05)
 
@@ -224,11 +228,98 @@ def test_step_size(protocol_lr, learned, expected):
     assert step_size(protocol, synthetic) == pytest.approx(expected)
 
 
-def test_a_step_size_per_step_is_of_no_use_in_ordinary_epochs():
+def test_of_a_step_size_per_step_ordinary_epochs_have_the_mean():
     synthetic = SyntheticSet(torch.zeros(3, *tiny.SHAPE), torch.eye(3), torch.tensor([0.1, 0.2]))
-    with pytest.raises(UsageError, match=r"2 step sizes, .* set evaluate\.lr"):
-        step_size(Protocol(), synthetic)
+    assert step_size(Protocol(), synthetic) == pytest.approx(0.15)
     assert step_size(Protocol(lr=0.3), synthetic) == 0.3
+    assert step_size(Protocol(optimiser="adam"), synthetic) == 1e-3
+
+
+def ordered_set(steps=4, rates=(0.3, 0.1, 0.2, 0.05)):
+    images = torch.randn(6, *tiny.SHAPE, generator=torch.Generator().manual_seed(5))
+    order = torch.tensor([[0, 2, 4], [1, 3, 5]]).repeat(2, 1)[:steps]
+    learned = None if rates is None else torch.tensor(rates)
+    return SyntheticSet(images, torch.eye(3).repeat_interleave(2, 0), learned, order)
+
+
+class TestInOrder:
+    @pytest.mark.parametrize(
+        ("protocol", "rates", "expected"),
+        [
+            (Protocol(ordered=True), (0.3, 0.1, 0.2, 0.05), (0.3, 0.1, 0.2, 0.05)),
+            (Protocol(ordered=True), (0.3,), (0.3,) * 4),
+            (Protocol(ordered=True, fallback_lr=0.7), None, (0.7,) * 4),
+            (Protocol(ordered=True, lr=0.5), (0.3, 0.1, 0.2, 0.05), (0.5,) * 4),
+            (Protocol(ordered=True, optimiser="adam"), (0.3, 0.1, 0.2, 0.05), (1e-3,) * 4),
+        ],
+    )
+    def test_the_step_sizes_are_those_of_the_set_unless_the_protocol_has_one(self, protocol, rates, expected):
+        examples = synthetic_examples(ordered_set(rates=rates), protocol=protocol)
+        assert examples.prescribed.rates == pytest.approx(expected)
+        assert torch.equal(examples.prescribed.rows, ordered_set().order)
+        assert synthetic_examples(ordered_set(rates=rates), protocol=Protocol()).prescribed is None
+
+    def test_a_set_without_an_order_is_one_line(self):
+        synthetic = SyntheticSet(torch.zeros(3, *tiny.SHAPE), torch.eye(3))
+        with pytest.raises(UsageError, match=r"no order of its own, .* judge it under protocol 'default'"):
+            synthetic_examples(synthetic, protocol=Protocol(ordered=True))
+
+    def test_networks_take_its_steps_and_nothing_else(self, network, test_set):
+        subject = Subject("synthetic", "", (synthetic_examples(ordered_set(), protocol=Protocol(ordered=True)),), 0.1)
+        fake, protocol = Fake(), named("as-distilled", Protocol(networks=2, ordered_repeats=2))
+        options = {"network": network, "augment": "none", "test": test_set, "rng": Randomness(0)}
+        judge([subject], protocol, executor=fake, **options)
+        (result,) = judge([subject], protocol, **options)
+        for trial, score in zip(fake.trials, result.accuracies[0], strict=True):
+            module = as_module(network, network.initial(trial.rng.stream("initial weights")))
+            synthetic = ordered_set()
+            args = (synthetic.images, synthetic.targets, synthetic.order, synthetic.student_lr.tolist())
+            params = in_order(module, *args, 2)
+            assert score == accuracy(network, params, network.initial_statistics(), test_set)
+
+
+class TestStarts:
+    CARD = Card(
+        dataset="bars",
+        classes=("a", "b", "c"),
+        shape=tiny.SHAPE,
+        ipc=2,
+        preprocess={},
+        network=tiny.NETWORK,
+        augment="none",
+        method="backprop",
+        seed=7,
+        hyper_parameters={"initial_weights": "fixed", "networks": 3},
+    )
+
+    def test_follow_the_card_where_the_order_does(self):
+        assert start_kind(Protocol(ordered=True), self.CARD) == "fixed"
+        assert start_kind(Protocol(ordered=True, start="random"), self.CARD) == "random"
+        assert start_kind(Protocol(), self.CARD) == "random"
+        assert start_kind(Protocol(ordered=True), replace(self.CARD, hyper_parameters={})) == "random"
+        taught = replace(self.CARD, hyper_parameters={"initial_weights": "teachers"})
+        assert start_kind(Protocol(ordered=True), taught) == "teachers"
+
+    def test_fixed_networks_are_those_the_set_was_distilled_for(self, network, run):
+        starts = fixed_starts(network, self.CARD, torch.device("cpu"))
+        assert [torch.equal(one.params, known_weights(network, 7, j)) for j, one in enumerate(starts)] == [True] * 3
+        fake = Fake()
+        run(fake, protocol=replace(SHORT, networks=3), starts=starts)
+        assert [trial.start for trial in fake.trials] == list(starts) * 4
+
+    def test_other_networks_have_no_such_weights(self, network):
+        with pytest.raises(UsageError, match="fixed weights of 'mlp', not of 'convnet-1-w4'"):
+            fixed_starts(network, replace(self.CARD, network="mlp"), torch.device("cpu"))
+        with pytest.raises(UsageError, match="not distilled for fixed networks"):
+            fixed_starts(network, replace(self.CARD, hyper_parameters={}), torch.device("cpu"))
+
+    def test_on_no_images_a_network_is_tested_as_it_starts(self, network, run, test_set, subjects):
+        starts = fixed_starts(network, self.CARD, torch.device("cpu"))
+        (draw,) = subjects[0].draws
+        subjects[1] = Subject("untrained", "", (Examples(draw.images[:0], draw.targets[:0]),), 0.1)
+        _, found = run(protocol=replace(SHORT, networks=3), starts=starts)
+        assert found.accuracies[0] == tuple(accuracy(network, s.params, s.statistics, test_set) for s in starts)
+        assert (found.images, found.lr) == (0, 0.0)
 
 
 def real_examples(preprocess):
@@ -242,3 +333,23 @@ def real_examples(preprocess):
     made = judging.synthetic_examples(synthetic)
     assert made.images is synthetic.images
     assert made.targets is synthetic.targets
+
+
+def test_networks_are_kept_where_asked_and_trained_again_where_they_are_missing(subjects, network, test_set, tmp_path):
+    kept = replace(subjects[0], keep=tmp_path / "networks")
+    settings = {"network": network, "augment": "none", "test": test_set, "rng": Randomness(0)}
+    scores = {}
+    (result,) = judge([kept], SHORT, **settings, finished=lambda key, *found: scores.update({key: found}))
+    files = sorted(kept.keep.iterdir())
+    assert [path.name for path in files] == ["0_0.safetensors", "0_1.safetensors"]
+    for path, score in zip(files, result.accuracies[0], strict=True):
+        tensors, about = read_tensors(path)
+        assert about["network"] == network.name
+        assert (
+            accuracy(network, tensors["params"], tensors["statistics"], test_set) == score == float(about["accuracy"])
+        )
+    files[1].unlink()
+    again = []
+    judge([kept], SHORT, **settings, known=scores, finished=lambda key, *found: again.append(key))
+    assert len(again) == 1
+    assert files[1].exists()

@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from datadistill.core.errors import UnknownNameError
+from datadistill.evaluate.attack import Attack, Poisoning
 from datadistill.evaluate.protocol import Evaluation, Protocol, Result, gain, named
 from datadistill.runtime.atomic import read_json, write_json
 from datadistill.runtime.records import load_record, save_record
-from datadistill.training.schedules import TrainingRecipe
+from datadistill.training.schedules import Adam, TrainingRecipe
 
 accuracies = st.floats(0, 1)
 
@@ -81,6 +83,23 @@ def test_a_record_comes_back_as_it_was(tmp_path):
     assert load_record(Evaluation, tmp_path / "upstream.json") == record
 
 
+def test_a_record_of_an_attack_comes_back_as_it_was(tmp_path):
+    figures = Poisoning(attacked=((0.9, 0.1),), success=((0.0, 0.8),), others=((0.9, 0.7),))
+    record = Evaluation(
+        name="default",
+        protocol=Protocol(),
+        dataset="bars",
+        network="mlp",
+        split="test, 30 images",
+        start="kept from it",
+        attack=Attack(0, 1, ("zero", "one")),
+        results={"untrained": dataclasses.replace(result((0.5, 0.7)), poisoning=figures)},
+    )
+    save_record(tmp_path / "default.json", record)
+    assert load_record(Evaluation, tmp_path / "default.json") == record
+    assert figures.means() == pytest.approx((0.5, 0.4, 0.8))
+
+
 def test_a_record_of_the_time_before_the_peak_is_read(tmp_path):
     record = Evaluation(name="default", protocol=Protocol(), dataset="bars", network="mlp", split="test, 30 images")
     path = tmp_path / "default.json"
@@ -97,6 +116,11 @@ class TestProtocols:
         "network": None,
         "epochs": 1000,
         "batch_size": 256,
+        "ordered": False,
+        "ordered_networks": None,
+        "ordered_repeats": 1,
+        "start": None,
+        "optimiser": "sgd",
         "lr": None,
         "fallback_lr": 0.01,
         "momentum": 0.9,
@@ -107,7 +131,13 @@ class TestProtocols:
         "extra_epoch": False,
         "augment": None,
         "split": "test",
+        "baselines": ("random",),
         "random_draws": 5,
+        "baseline_lrs": (),
+        "candidates": 25,
+        "choosing_networks": 5,
+        "neighbours": 1,
+        "norm": 2.0,
         "peak": False,
     }
 
@@ -124,14 +154,49 @@ class TestProtocols:
         assert peak == {**upstream, "peak": True, "random_draws": 0}
 
     def test_a_name_changes_what_the_codes_have_fixed_and_leaves_the_rest_to_the_recipe(self):
-        options = {"networks": 3, "network": "mlp", "epochs": 300, "batch_size": 128, "lr": 0.02, "fallback_lr": 0.03}
-        fixed = {"momentum": 0.5, "weight_decay": 0.0, "schedule": "cosine", "decay_at": 0.25, "augment": "none"}
+        options = {"networks": 3, "network": "mlp", "epochs": 300, "batch_size": 128, "lr": 0.02}
+        fixed = {"momentum": 0.5, "weight_decay": 0.0, "schedule": "cosine", "augment": "none"}
+        fixed |= {"optimiser": "adam", "start": "teachers"}
         recipe = Protocol(**options, **fixed, split="validation", random_draws=1)
         assert named("default", recipe) == recipe
         assert named("upstream", recipe) == dataclasses.replace(
             named("upstream", Protocol()), **options, split="validation", random_draws=1
         )
         assert named("upstream-peak", recipe) == dataclasses.replace(named("upstream-peak", Protocol()), **options)
+
+    def test_as_distilled_is_plain_sgd_through_the_order_of_the_set(self):
+        changes = {"epochs": 1, "ordered": True, "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant"}
+        assert dataclasses.asdict(named("as-distilled", Protocol())) == {**self.DEFAULT, **changes}
+        recipe = Protocol(
+            networks=3,
+            lr=0.3,
+            optimiser="adam",
+            augment="dsa",
+            reset_momentum=True,
+            ordered_networks=200,
+            ordered_repeats=4,
+        )
+        found = named("as-distilled", recipe)
+        assert (found.networks, found.epochs, found.lr, found.optimiser, found.augment) == (200, 4, None, "sgd", None)
+        assert named("default", recipe) == recipe
+
+    def test_networks_are_tested_before_the_first_step_of_an_order(self):
+        names = ("random", "knn")
+        assert Protocol(baselines=names).compared == names
+        assert Protocol(baselines=names, ordered=True).compared == ("untrained", *names)
+
+    def test_an_unknown_baseline_is_refused_with_the_nearest(self):
+        with pytest.raises(UnknownNameError, match=r"unknown baseline 'k-means'.*'kmeans'"):
+            Protocol(baselines=("k-means",))
+
+    def test_trainings_of_baselines(self):
+        names = ("untrained", "random", "optimised", "average", "kmeans", "knn", "knn-kmeans")
+        protocol = Protocol(networks=3, random_draws=2, candidates=10, choosing_networks=4, baselines=names)
+        assert protocol.baseline_trainings(10) == 3 * (1 + 2 + 2 + 1 + 2) + 4 * 10
+        assert protocol.baseline_trainings(1) == 3 * (1 + 2 + 2 + 1 + 1) + 4 * 10  # one centre is the average
+        tried = dataclasses.replace(protocol, baseline_lrs=(0.1, 0.2))
+        assert tried.baseline_trainings(10) == protocol.baseline_trainings(10) + 3 * 4 * (2 + 2 + 1 + 2)
+        assert dataclasses.replace(protocol, random_draws=0).compared == ("untrained", "average", "knn")
 
     def test_a_choice_on_the_test_set_needs_the_test_set(self):
         with pytest.raises(ValueError, match="peak chooses on the test set, and split is 'validation'"):
@@ -151,7 +216,7 @@ class TestProtocols:
 
     def test_every_field_of_a_training_comes_from_the_protocol(self):
         """Nothing of the training has a default that a protocol could not change, but what is for experts only."""
-        names = {field.name for field in dataclasses.fields(TrainingRecipe)} - {"gsam"}
+        names = {field.name for field in dataclasses.fields(TrainingRecipe)} - {"gsam", "adam"}
         assert names <= {field.name for field in dataclasses.fields(Protocol)}
         other = Protocol(
             epochs=7,
@@ -164,7 +229,8 @@ class TestProtocols:
             extra_epoch=True,
         )
         training = dataclasses.asdict(other.training(0.4))
-        assert training == {**{name: getattr(other, name) for name in names}, "lr": 0.4, "gsam": None}
+        assert training == {**{name: getattr(other, name) for name in names}, "lr": 0.4, "gsam": None, "adam": None}
+        assert Protocol(optimiser="adam").training(0.4).adam == Adam()
 
     @pytest.mark.parametrize(
         "wrong",
@@ -178,6 +244,12 @@ class TestProtocols:
             {"decay_at": 0.0},
             {"lr": 0.0},
             {"fallback_lr": -0.1},
+            {"baseline_lrs": (0.1, 0.0)},
+            {"candidates": 4, "baselines": ("optimised",)},
+            {"neighbours": 0},
+            {"ordered_networks": 0},
+            {"ordered_repeats": 0},
+            {"norm": 0.0},
         ],
         ids=str,
     )

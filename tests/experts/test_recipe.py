@@ -9,7 +9,7 @@ import tiny
 from datadistill.config import ExpertsConfig
 from datadistill.core.structure import structure, unstructure
 from datadistill.experts import ExpertRecipe
-from datadistill.training.schedules import GSAM, TrainingRecipe
+from datadistill.training.schedules import GSAM, Adam, TrainingRecipe
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,8 @@ def test_the_key_changes_with_every_field(recipe, name):
 @pytest.mark.parametrize("name", [field.name for field in fields(TrainingRecipe)])
 def test_the_key_changes_with_every_field_of_the_training(recipe, name):
     dropping = replace(recipe.training, schedule="step")  # so that every field means something
-    changed = replace(dropping, **{name: another(getattr(dropping, name))})
+    other = Adam() if name == "adam" else another(getattr(dropping, name))
+    changed = replace(dropping, **{name: other})
     assert replace(recipe, training=changed).key != replace(recipe, training=dropping).key
 
 

@@ -20,7 +20,7 @@ from datadistill.runtime.progress import Silent
 from datadistill.runtime.records import load_record
 from datadistill.training.accuracy import accuracy
 from datadistill.training.fit import Examples
-from datadistill.training.schedules import GSAM, TrainingRecipe
+from datadistill.training.schedules import GSAM, Adam, TrainingRecipe
 from reference.training import as_module, running_statistics, train
 
 EPOCHS = 4
@@ -204,9 +204,11 @@ class TestInterruption:
         assert kills in times
 
 
+@pytest.mark.parametrize("option", [{"gsam": GSAM(rho=0.05, alpha=0.3)}, {"adam": Adam()}], ids="+".join)
 @pytest.mark.parametrize("after", [1, EPOCHS - 1])
-def test_an_expert_trained_with_gsam_goes_on_bit_for_bit(tmp_path, after):
-    recipe = TrainingRecipe(epochs=EPOCHS, batch_size=16, lr=0.05, momentum=0.5, gsam=GSAM(rho=0.05, alpha=0.3))
+def test_an_expert_trained_otherwise_goes_on_bit_for_bit(tmp_path, after, option):
+    plainly = TrainingRecipe(epochs=EPOCHS, batch_size=16, lr=0.05, momentum=0.5)
+    recipe = replace(plainly, **option)
     whole, broken = (task_in(tmp_path / name, network=BATCH_NORM, training=recipe) for name in ("whole", "broken"))
     train_experts(whole, 1, Silent())
     attempt = train_one(broken, 0)
@@ -215,7 +217,7 @@ def test_an_expert_trained_with_gsam_goes_on_bit_for_bit(tmp_path, after):
     attempt.close()
     train_experts(broken, 1, Silent())
     assert files(broken) == files(whole)
-    plain = task_in(tmp_path / "plain", network=BATCH_NORM, training=replace(recipe, gsam=None))
+    plain = task_in(tmp_path / "plain", network=BATCH_NORM, training=plainly)
     train_experts(plain, 1, Silent())
     assert files(plain) != files(whole)
 

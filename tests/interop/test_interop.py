@@ -56,6 +56,30 @@ def test_npz_comes_back_up_to_rounding(artifact: dd.Artifact, tmp_path: Path) ->
     assert torch.equal(back.student_lr, artifact.synthetic.student_lr)
 
 
+def test_an_order_comes_back_for_the_sorted_rows(artifact: dd.Artifact, tmp_path: Path) -> None:
+    order, lr = torch.tensor([[3, 0], [9, 4], [3, 0]]), torch.tensor([0.1, 0.2, 0.3])
+    ordered = replace(artifact, synthetic=replace(artifact.synthetic, order=order, student_lr=lr))
+    export_set(ordered, tmp_path / "set.npz")
+    back = import_set(tmp_path / "set.npz", artifact.preprocess, SHAPE, 10)
+    assert torch.equal(back.order, order)
+    assert torch.equal(back.student_lr, lr)
+    with np.load(tmp_path / "set.npz") as stored:
+        arrays = dict(stored)
+    mixed = np.random.default_rng(0).permutation(10)
+    places = np.argsort(mixed)
+    shuffled = {name: arrays[name][mixed] for name in ("images", "targets", "labels")}
+    np.savez(tmp_path / "mixed.npz", **{**arrays, **shuffled, "order": places[order.numpy()]})
+    again = import_set(tmp_path / "mixed.npz", artifact.preprocess, SHAPE, 10)
+    assert torch.equal(again.images[again.order], back.images[back.order])
+    for wrong, message in (
+        ({"order": order.numpy() + 7}, "order must hold rows"),
+        ({"student_lr": lr[:2].numpy()}, "2 entries"),
+    ):
+        np.savez(tmp_path / "wrong.npz", **{**arrays, **wrong})
+        with pytest.raises(ArtifactError, match=message):
+            import_set(tmp_path / "wrong.npz", artifact.preprocess, SHAPE, 10)
+
+
 def test_values_outside_the_visible_range_survive_npz(tmp_path: Path) -> None:
     source = coloured()
     export_set(source, tmp_path / "set.npz")

@@ -55,6 +55,31 @@ def train(module, epochs, *, lr, momentum=0.0, weight_decay=0.0, drop_before=Non
     return after
 
 
+def train_with_adam(module, epochs, *, lr, betas, eps, decay=0.0):
+    """As :func:`train`, with ``torch.optim.Adam``; return the parameters after every epoch."""
+    optimiser = torch.optim.Adam(module.parameters(), lr=lr, betas=betas, eps=eps, weight_decay=decay)
+    after = []
+    for batches in epochs:
+        for x, y in batches:
+            optimiser.zero_grad()
+            F.cross_entropy(module(x), y).backward()
+            optimiser.step()
+        after.append(flat(module))
+    return after
+
+
+def in_order(module, images, targets, order, rates, repeats):
+    """Dataset Distillation's test: a gradient step on every batch, with its own step size; return the parameters."""
+    for _ in range(repeats):
+        for rows, rate in zip(order, rates, strict=True):
+            loss = F.cross_entropy(module(images[rows]), targets[rows])
+            gradients = torch.autograd.grad(loss, list(module.parameters()))
+            with torch.no_grad():
+                for weight, gradient in zip(module.parameters(), gradients, strict=True):
+                    weight.sub_(rate * gradient)
+    return flat(module)
+
+
 def train_with_gsam(module, epochs, *, lr, rho, alpha, momentum=0.0, weight_decay=0.0):
     """As :func:`train`, with adaptive GSAM, tensor by tensor, as its authors write it."""
     optimiser = torch.optim.SGD(module.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)

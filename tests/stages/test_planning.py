@@ -311,6 +311,19 @@ def test_a_plan_fits_no_whitening_and_takes_one_that_is_there(tmp_path: Path, mo
     assert gpu.rows[2].memory_bytes > 3 * 64 * 64
 
 
+@pytest.mark.parametrize("recipe", ["dc_digits", "dm_clom_digits"])
+def test_a_method_that_differentiates_no_training_is_timed_by_its_iterations(tmp_path: Path, recipe: str) -> None:
+    settings = ("network=convnet-1-w8", "full.networks=0", "watch.probe_every=0", f"store={tmp_path}")
+    config = load_recipe(recipe, settings)
+    found = forecast(config, device="cpu", data_root=tmp_path, memory_limit=None)
+    stages = ["teachers"] * ("clom" in recipe) + ["distill", "evaluate"]
+    assert [row.stage for row in found.rows] == stages
+    assert all(row.seconds > 0 for row in found.rows)
+    on_gpu = forecast_gpu(config, read_accelerator("h100"), data_root=tmp_path, memory_limit=None)
+    assert "no operations are counted: plan it without --gpu" in on_gpu.note
+    assert contents(tmp_path) == {}
+
+
 def test_a_gpu_is_named_or_given_by_its_memory() -> None:
     assert read_accelerator("H100").memory_gib == 80
     assert (read_accelerator("24GiB").memory_gib, read_accelerator("24GiB").tf32) == (24, 15.7)

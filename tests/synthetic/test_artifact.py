@@ -252,3 +252,19 @@ def test_a_card_of_the_version_before_textures_is_read(saved):
     before = load_artifact(saved).card
     change_card(saved, schema_version=1)
     assert load_artifact(saved).card == before
+
+
+@pytest.mark.parametrize(
+    ("order", "rates", "message"),
+    [
+        ([[0, 99]], [0.1], "'order' must hold rows of the set, 0 to"),
+        ([[-1, 0]], [0.1], "'order' must hold rows"),
+        ([[0, 1], [1, 0], [0, 1]], [0.1, 0.2], "2 step sizes do not fit 3 steps"),
+    ],
+)
+def test_steps_that_the_set_cannot_take_are_refused(saved, order, rates, message):
+    tensors = {"images": torch.zeros(N, *tiny.SHAPE), "targets": torch.zeros(N, tiny.CLASSES)}
+    steps = {"order": torch.tensor(order), "student_lr": torch.tensor(rates)}
+    change_card(saved, checksum=write_tensors(saved / "synthetic.safetensors", {**tensors, **steps}))
+    with pytest.raises(CorruptFileError, match=message):
+        load_artifact(saved)

@@ -5,7 +5,6 @@ stands in ``SWITCHES``.
 """
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import jaxtyping
@@ -157,7 +156,7 @@ def test_switches_of_one_method_do_too(switch: str, store: Path, tmp_path: Path)
 def test_the_best_of_what_was_kept_is_chosen_on_the_test_set(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(PROTOCOLS, "upstream-peak", replace(PROTOCOLS["upstream-peak"], networks=2, epochs=3))
+    monkeypatch.setitem(PROTOCOLS, "upstream-peak", {**PROTOCOLS["upstream-peak"], "networks": 2, "epochs": 3})
     settings = ["protocols=default,upstream-peak", "watch.variant_every=1", f"store={store}"]
     outcome = run_to_the_report(METHODS["mtt"], [*settings_of("mtt"), *settings], tmp_path / "run")
     peak = outcome.evaluations["upstream-peak"]

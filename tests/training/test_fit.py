@@ -10,9 +10,17 @@ from datadistill.augment import build_augment
 from datadistill.core.randomness import Randomness
 from datadistill.networks import build_network
 from datadistill.synthetic.texture import Texture
-from datadistill.training.fit import Examples, Fitted, as_they_are, fit
-from datadistill.training.schedules import GSAM, TrainingRecipe
-from reference.training import as_module, evaluate_synset, running_statistics, train, train_with_gsam
+from datadistill.training.fit import Examples, Fitted, Prescribed, as_they_are, fit
+from datadistill.training.schedules import GSAM, Adam, TrainingRecipe
+from reference.training import (
+    as_module,
+    evaluate_synset,
+    in_order,
+    running_statistics,
+    train,
+    train_with_adam,
+    train_with_gsam,
+)
 
 SHAPE, CLASSES = (2, 8, 8), 3
 
@@ -81,6 +89,7 @@ def run(net, seen, recipe, begin=None):
 
 def copied(state):
     own = {name: getattr(state, name).clone() for name in ("params", "statistics", "velocity", "loss")}
+    own["square"] = None if state.square is None else state.square.clone()
     return replace(state, **own)
 
 
@@ -190,6 +199,70 @@ def test_gsam_stands_still_where_the_gradient_vanishes():
     assert not state.params.any()
 
 
+class TestAdam:
+    @pytest.mark.parametrize("options", [{"momentum": 0.9}, {"momentum": 0.5, "weight_decay": 0.05}, {}])
+    def test_equals_that_of_torch(self, options):
+        """ε is large, or it would make something of gradients that are rounding errors: of biases before a norm."""
+        net, seen = network(), Recorder(10, augment="dsa")
+        recipe = TrainingRecipe(epochs=4, batch_size=4, lr=0.01, adam=Adam(decay=0.99, eps=1e-3), **options)
+        states = run(net, seen, recipe)
+        first, decay = recipe.momentum, recipe.weight_decay
+        expected = train_with_adam(
+            as_module(net, start(net).params), seen.epochs(4), lr=0.01, betas=(first, 0.99), eps=1e-3, decay=decay
+        )
+        for state, params in zip(states, expected, strict=True):
+            torch.testing.assert_close(state.params, params, rtol=1e-11, atol=1e-12)
+
+    def test_forgets_its_moments_and_their_age_where_the_step_size_drops(self):
+        net, seen = network(), Recorder(4)
+        drop = {"schedule": "step", "decay_at": 0.5, "reset_momentum": True}
+        recipe = TrainingRecipe(epochs=4, batch_size=4, lr=0.01, momentum=0.9, adam=Adam(eps=1e-3), **drop)
+        end = run(net, seen, recipe)[-1]
+        module = as_module(net, start(net).params)
+        for half, lr in ((seen.epochs(4)[:2], 0.01), (seen.epochs(4)[2:], 0.001)):
+            *_, params = train_with_adam(module, half, lr=lr, betas=(0.9, 0.999), eps=1e-3)
+        torch.testing.assert_close(end.params, params, rtol=1e-11, atol=1e-12)
+
+    def test_sgd_keeps_no_second_moment(self):
+        net = network()
+        assert run(net, Recorder(4), TrainingRecipe(epochs=1))[-1].square is None
+
+    @pytest.mark.parametrize("wrong", [{"decay": 1.0}, {"eps": 0.0}])
+    def test_impossible_values_are_refused(self, wrong):
+        with pytest.raises(ValueError, match=r"decay must be in \[0, 1\), eps positive"):
+            Adam(**wrong)
+
+
+class TestPrescribed:
+    ROWS = torch.tensor([[3, 1], [0, 2], [3, 5], [4, 4]])
+    RATES = (0.3, 0.01, 0.2, 0.05)
+
+    def examples(self, dtype=torch.float64):
+        seen = Recorder(6, dtype=dtype)
+        return Examples(seen.pixels, seen.targets, prescribed=Prescribed(self.ROWS, self.RATES))
+
+    def test_equals_a_plain_loop_over_its_steps_again_and_again(self):
+        net, examples = network(), self.examples()
+        recipe = TrainingRecipe(epochs=3, batch_size=5, lr=7.0)  # neither has a say here
+        states = list(map(copied, fit(net, start(net), examples, recipe, build_augment("none"), Randomness(3))))
+        for repeats, state in enumerate(states, start=1):
+            module = as_module(net, start(net).params)
+            params = in_order(module, examples.images, examples.targets, self.ROWS, self.RATES, repeats)
+            torch.testing.assert_close(state.params, params, rtol=1e-12, atol=1e-13)
+        assert not torch.equal(states[0].params, states[1].params)
+
+    def test_every_step_is_augmented_anew_and_batch_norm_follows(self):
+        net, augment = network("convnet-1-w4-batchnorm"), build_augment("dsa:color")
+        recipe = TrainingRecipe(epochs=2)
+        one, again, plain = (
+            list(fit(net, start(net), self.examples(), recipe, chosen, Randomness(3)))[-1]
+            for chosen in (augment, augment, build_augment("none"))
+        )
+        assert equal(one, again)
+        assert not torch.equal(one.params, plain.params)
+        assert not torch.equal(one.statistics, net.initial_statistics().double())
+
+
 @pytest.mark.parametrize("wrong", [{"rho": 0.0}, {"alpha": -1.0}])
 def test_impossible_gsam_is_refused(wrong):
     with pytest.raises(ValueError, match="rho must be positive, alpha not negative"):
@@ -240,12 +313,13 @@ class TestOrder:
         assert not torch.equal(other.params, first.params)
 
 
+@pytest.mark.parametrize("adam", [None, Adam()])
 @pytest.mark.parametrize("name", ["convnet-1-w4", "convnet-1-w4-batchnorm"])
-def test_going_on_from_any_epoch_is_bit_identical(name):
+def test_going_on_from_any_epoch_is_bit_identical(name, adam):
     """Twenty-one epochs of three steps are drawn at once: epoch 21 starts a new chunk."""
     net = network(name)
     recipe = TrainingRecipe(
-        epochs=24, batch_size=4, lr=0.1, momentum=0.9, schedule="step", decay_at=0.3, reset_momentum=True
+        epochs=24, batch_size=4, lr=0.1, momentum=0.9, schedule="step", decay_at=0.3, reset_momentum=True, adam=adam
     )
     whole = run(net, Recorder(augment="dsa"), recipe)
     for done in (1, 6, 7, 8, 20, 21, 22):

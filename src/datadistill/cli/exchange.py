@@ -72,7 +72,7 @@ def cite(source: str, *, flags: Flags = Flags()) -> None:
     folder = Path(source)
     name, *others = _used(folder) if folder.is_dir() else [source]
     entries = [find(PUBLISHED, used, "method").bibtex for used in (name, *others)]
-    bibtex = "\n\n".join(entries)
+    bibtex = "\n\n".join(dict.fromkeys(entries))
     print(json.dumps({"method": name, "bibtex": bibtex}) if flags.json else bibtex)
 
 
@@ -81,10 +81,15 @@ def _used(folder: Path) -> list[str]:
     card = load_artifact(_artifact_folder(folder)).card
     if card.method.startswith(IMPORTED):
         raise UsageError(f"{folder}: the set was {card.method}; cite what made it")
-    run, switches = RunDir(folder), card.hyper_parameters
-    sharp = run.config.exists() and read_config(run).experts.gsam is not None
-    truncated = switches.get("rule", "exact") != "exact" or switches.get("labels", "hard") == "teacher"
-    return [card.method, *(["ftd"] if sharp else []), *(["tesla"] if truncated else [])]
+    run, switches, others = RunDir(folder), card.hyper_parameters, []
+    config = read_config(run) if run.config.exists() else None
+    if config is not None and config.experts.gsam is not None:
+        others.append("ftd")
+    if switches.get("rule", "exact") != "exact" or switches.get("labels", "hard") == "teacher":
+        others.append("tesla")
+    if card.method == "dc" and card.augment != "none":
+        others.append("dsa")
+    return [card.method, *others, *(config.terms if config is not None else ())]
 
 
 def _artifact_folder(source: Path) -> Path:

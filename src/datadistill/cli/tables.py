@@ -5,9 +5,9 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from datadistill.evaluate.pools import parted
-from datadistill.evaluate.protocol import Result, gain
+from datadistill.evaluate.protocol import Result, fair_baseline, gain
 from datadistill.pipeline import Outcome
-from datadistill.report.accuracy import ordered, transfers
+from datadistill.report.accuracy import attack_table, ordered, transfers
 from datadistill.report.peak import CAVEAT
 from datadistill.stages.forecast import Forecast
 
@@ -22,7 +22,13 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
             continue  # in the tables of transfers
         title = f"{it.dataset}, {it.network}, protocol '{it.name}' ({it.split})"
         console.print(_accuracies(title, "accuracy", ordered(it)))
-        if (line := _above_random(it.results)) is not None:
+        if (attack := attack_table(it)) is not None:
+            first, *others = attack.columns
+            heads = (f">{column}" for column in others)
+            apart.append(plain_table(f"{title}\nthe attack", first.lower(), *heads, wrapped=True))
+            for row in attack.rows:
+                apart[-1].add_row(*row)
+        elif (line := _above_random(it.results)) is not None:
             console.print(line, highlight=False)
         if "peak" in it.results:
             apart.append(_accuracies(f"{title}\n{CAVEAT}", "best on test", [it.results["peak"]]))
@@ -38,16 +44,18 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
 
 def _above_random(results: dict[str, Result]) -> str | None:
     """Return by how much the last iterate is above random real images, in words."""
-    found = gain(results["synthetic"], results["random"]) if {"synthetic", "random"} <= results.keys() else None
-    if found is None:
+    random = fair_baseline(results)
+    found = gain(results["synthetic"], random) if random is not None and "synthetic" in results else None
+    if found is None or random is None:
         return None
     points, half = (100 * value for value in found)
     spread = f" ± {half:.1f}" if half > 0 else ""
-    return f"last: {points:+.1f}{spread} points from these random real images, network by network"
+    which = random.description.partition(", ")[0]
+    return f"last: {points:+.1f}{spread} points from these {which} images, network by network"
 
 
 def _accuracies(title: str, column: str, results: list[Result]) -> Table:
-    table = plain_table(title, "trained on", ">images", f">{column}", ">95 % interval", ">nets")
+    table = plain_table(title, "trained on", ">images", f">{column}", ">95 % interval", ">nets", wrapped=True)
     for result in results:
         low, high = result.interval
         shown = f"{100 * low:.1f} – {100 * high:.1f}" if high > low else "–"
@@ -77,10 +85,17 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
-def plain_table(title: str, *columns: str) -> Table:
-    """Return an empty table; a column that starts with ``>`` is right-aligned and never broken."""
+def plain_table(title: str, *columns: str, wrapped: bool = False) -> Table:
+    """Return an empty table; a column that starts with ``>`` is right-aligned and never broken.
+
+    Args:
+        title: Above it.
+        columns: Headings.
+        wrapped: Whether the first column may be broken, to leave room for the others: it is then words.
+    """
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     for place, column in enumerate(columns):  # the first names what one types: never cut short
         justify: JustifyMethod = "right" if column.startswith(">") else "left"
-        table.add_column(column.lstrip(">"), justify=justify, no_wrap=place == 0 or justify == "right", overflow="fold")
+        keep = justify == "right" or (place == 0 and not wrapped)
+        table.add_column(column.lstrip(">"), justify=justify, no_wrap=keep, overflow="fold")
     return table

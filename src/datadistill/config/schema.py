@@ -235,6 +235,8 @@ class RunConfig:
             raise ConfigError(f"protocols: {error}") from error
         if self.evaluate.peak:
             raise ValueError("evaluate.peak: 'default' never chooses on the test set; add 'upstream-peak' to protocols")
+        if self.evaluate.ordered:
+            raise ValueError("evaluate.ordered: 'default' trains in shuffled epochs; add 'as-distilled' to protocols")
         for number, name in enumerate(self.protocols):
             _check(f"protocols[{number}]", self.protocol, name)
             if self.protocol(name).peak and not self.watch.variant_every:
@@ -300,7 +302,7 @@ class RunConfig:
             sets = kinds * (1 + len(self.watch.kept(self.iterations)))
         else:
             sets = kinds + bool(self.validation and self.watch.probe_every)
-        return protocol.networks * (sets + protocol.random_draws)
+        return protocol.networks * sets + protocol.baseline_trainings(self.ipc)
 
     @property
     def probes(self) -> int:

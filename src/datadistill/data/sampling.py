@@ -63,6 +63,24 @@ def draw_per_class(rows: Sequence[Rows], per_class: int, generator: torch.Genera
     return torch.cat(drawn)
 
 
+def draw_batches(
+    rows: Sequence[Rows], per_class: int, generator: torch.Generator, device: torch.device
+) -> Sequence[Rows]:
+    """Return ``per_class`` distinct rows of every class, in random order, moved to ``device`` in one copy.
+
+    A class with fewer rows gives all it has: an image counts once, however large the batch was asked to be.
+
+    Args:
+        rows: What :func:`rows_by_class` returned, on the CPU.
+        per_class: Rows per class.
+        generator: A CPU generator.
+        device: Where the images are.
+    """
+    drawn = [own[torch.randperm(len(own), generator=generator)[:per_class]] for own in rows]
+    batches: Sequence[Rows] = torch.cat(drawn).to(device, non_blocking=True).split([len(own) for own in drawn])
+    return batches
+
+
 def sample_per_class(labels: Labels, per_class: int, k: int, generator: torch.Generator) -> Rows:
     """Return ``per_class`` distinct rows of each of the ``k`` classes, sorted by class.
 

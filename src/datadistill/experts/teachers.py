@@ -9,6 +9,7 @@ from torch import Tensor
 
 from datadistill.core.arrays import Images, Logits, Params, Statistics
 from datadistill.networks import FlatNetwork
+from datadistill.training.looking import LOOKED_AT
 
 
 def _same(images: Tensor) -> Images:
@@ -34,6 +35,11 @@ class Teacher:
     def __call__(self, images: Images) -> Logits:
         """Return its logits, ``[n k]``, differentiable in the images."""
         return self.network(self.params.to(images), self.adapt(images), self.statistics.to(images))
+
+    def logits_of(self, images: Images) -> Logits:
+        """Return its logits of any number of images, a part of them at a time, without a graph."""
+        with torch.no_grad():
+            return torch.cat([self(part) for part in images.split(LOOKED_AT)])
 
     def features(self, images: Images) -> Float[Tensor, "n d"]:
         """Return what its last linear layer sees, differentiable in the images."""

@@ -184,11 +184,14 @@ def _take_up(task: ExpertTask, partial: Path, rng: Randomness) -> tuple[Fitted, 
     losses, seconds = json.loads(metadata["losses"]), float(metadata["seconds"])
     moved = {name: tensor.to(device) for name, tensor in tensors.items()}
     loss = torch.tensor(losses[-1] if losses else torch.nan, device=device)
-    return Fitted(moved["params"], moved["statistics"], moved["velocity"], epochs[-1], loss), losses, seconds
+    state = Fitted(moved["params"], moved["statistics"], moved["velocity"], epochs[-1], loss, moved.get("square"))
+    return state, losses, seconds
 
 
 def _write_epoch(partial: Path, state: Fitted, losses: list[float], seconds: float) -> None:
     tensors = {"params": state.params, "statistics": state.statistics, "velocity": state.velocity}
+    if state.square is not None:
+        tensors["square"] = state.square
     metadata = {"losses": json.dumps(losses), "seconds": f"{seconds:.3f}"}
     write_tensors(_epoch_path(partial, state.epoch), tensors, metadata)
 

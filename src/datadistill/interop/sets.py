@@ -27,8 +27,9 @@ _GREY, _COLOUR = 1, 3
 def export_set(artifact: Artifact, destination: Path) -> str:
     """Write a synthetic set where ``destination`` says, and return one line about it.
 
-    ``x.npz``: ``images`` float32 ``[n c h w]`` in [0, 1], not clipped, ``targets``, ``labels``, ``student_lr``,
-    ``classes``, of textures ``texture`` (canvas, samples). ``x.pt``: a dictionary of tensors, images in network space.
+    ``x.npz``: ``images`` float32 ``[n c h w]`` in [0, 1], not clipped, ``targets``, ``labels``, ``classes``, where the
+    set has them ``student_lr`` and ``order``, of textures ``texture`` (canvas, samples). ``x.pt``: a dictionary of
+    tensors, images in network space.
     Anything else is a folder of PNG files, one folder per class; values outside [0, 1] are clipped.
 
     Raises:
@@ -40,8 +41,7 @@ def export_set(artifact: Artifact, destination: Path) -> str:
     pixels = artifact.preprocess.to_pixels(synthetic.images)
     if destination.suffix == ".npz":
         arrays = {"images": pixels, "targets": synthetic.targets, "labels": labels}
-        if synthetic.student_lr is not None:
-            arrays["student_lr"] = synthetic.student_lr
+        arrays |= {name: tensor for name, tensor in synthetic.tensors().items() if name in ("student_lr", "order")}
         arrays |= _view(card.texture)
         with replacing(destination) as aside, aside.open("wb") as stream:
             content: dict[str, Any] = {name: tensor.numpy() for name, tensor in arrays.items()}
@@ -65,7 +65,7 @@ def export_set(artifact: Artifact, destination: Path) -> str:
 def import_set(
     path: Path, preprocess: Preprocess, shape: tuple[int, int, int], classes: int, texture: Texture | None = None
 ) -> SyntheticSet:
-    """Return the synthetic set in a file: ``images`` and ``labels`` or ``targets``, maybe ``student_lr``.
+    """Return the synthetic set in a file: ``images`` and ``labels`` or ``targets``, maybe ``student_lr`` and ``order``.
 
     Args:
         path: An ``.npz`` file, images as bytes, or floats in pixel space where [0, 1] is black to white; or one of the
@@ -99,12 +99,23 @@ def import_set(
     if not bool(torch.isfinite(images).all()):
         raise ArtifactError(f"{path}: images hold numbers that are not finite")
     targets = _targets(path, arrays, len(images), classes)
-    order = torch.argsort(targets.argmax(1), stable=True)
+    sorted_rows = torch.argsort(targets.argmax(1), stable=True)
     lr = arrays["student_lr"].float().reshape(-1) if "student_lr" in arrays else None
     if lr is not None and not bool((torch.isfinite(lr) & (lr > 0)).all()):
         raise ArtifactError(f"{path}: student_lr must be positive, got {lr.tolist()}")
     images = images if in_network_space else preprocess.from_pixels(images)
-    return SyntheticSet(images[order], targets[order], lr)
+    steps = _order(path, arrays["order"], sorted_rows, lr) if "order" in arrays else None
+    return SyntheticSet(images[sorted_rows], targets[sorted_rows], lr, steps)
+
+
+def _order(path: Path, order: Tensor, sorted_rows: Tensor, lr: Tensor | None) -> Tensor:
+    """Return the rows of every step of a file as rows of the set, which is sorted by class."""
+    n = len(sorted_rows)
+    if order.is_floating_point() or order.dim() != 2 or not order.numel() or not 0 <= order.min() <= order.max() < n:
+        raise ArtifactError(f"{path}: order must hold rows of the set, 0 to {n - 1}, for every step")
+    if lr is not None and len(lr) not in (1, len(order)):
+        raise ArtifactError(f"{path}: student_lr has {len(lr)} entries for {len(order)} steps")
+    return torch.argsort(sorted_rows)[order.long()]
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:

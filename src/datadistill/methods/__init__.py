@@ -1,7 +1,7 @@
 """One file per method, named as in its paper.
 
-Methods never import each other: what two share goes down a floor, or into ``base``, ``draws``, ``segments`` and
-``student``, which are none.
+Methods never import each other: what two share goes down a floor, or into ``base``, ``classwise``, ``draws``,
+``segments`` and ``student``, which are none.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,10 @@ from datadistill.methods.att import ATT
 from datadistill.methods.backprop import BackProp
 from datadistill.methods.base import Method, Metrics, Problem, Unrolled, step
 from datadistill.methods.datm import DATM
+from datadistill.methods.dc import DC
+from datadistill.methods.dm import DM
 from datadistill.methods.mtt import MTT
+from datadistill.methods.terms import TERMS, TermEntry
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,28 @@ METHODS: dict[str, MethodEntry] = {
   year      = {2024}
 }""",
     ),
+    "dc": MethodEntry(
+        DC,
+        "match the gradients of real and of synthetic images, class by class",
+        "Zhao et al.: Dataset Condensation with Gradient Matching, ICLR 2021",
+        """@inproceedings{zhao2021dataset,
+  title     = {Dataset Condensation with Gradient Matching},
+  author    = {Zhao, Bo and Mopuri, Konda Reddy and Bilen, Hakan},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2021}
+}""",
+    ),
+    "dm": MethodEntry(
+        DM,
+        "match the mean features of real and of synthetic images in random networks",
+        "Zhao & Bilen: Dataset Condensation with Distribution Matching, WACV 2023",
+        """@inproceedings{zhao2023distribution,
+  title     = {Dataset Condensation with Distribution Matching},
+  author    = {Zhao, Bo and Bilen, Hakan},
+  booktitle = {Proceedings of the IEEE/CVF Winter Conference on Applications of Computer Vision},
+  year      = {2023}
+}""",
+    ),
     "mtt": MethodEntry(
         MTT,
         "match the path of networks trained on real data",
@@ -111,6 +136,16 @@ METHODS: dict[str, MethodEntry] = {
 """Every method by name."""
 
 VARIANTS: dict[str, VariantEntry] = {
+    "dsa": VariantEntry(
+        "dc, with augment = dsa and initial = real",
+        "Zhao & Bilen: Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021",
+        """@inproceedings{zhao2021differentiable,
+  title     = {Dataset Condensation with Differentiable {S}iamese Augmentation},
+  author    = {Zhao, Bo and Bilen, Hakan},
+  booktitle = {International Conference on Machine Learning},
+  year      = {2021}
+}""",
+    ),
     "ftd": VariantEntry(
         "mtt, with experts.optimiser = gsam and an average_decay",
         "Du et al.: Minimizing the Accumulated Trajectory Error to Improve Dataset Distillation, CVPR 2023",
@@ -144,13 +179,15 @@ VARIANTS: dict[str, VariantEntry] = {
 }
 """Published methods that need no class of their own, by name."""
 
-PUBLISHED: dict[str, MethodEntry | VariantEntry] = {**METHODS, **VARIANTS}
+PUBLISHED: dict[str, MethodEntry | VariantEntry | TermEntry] = {**METHODS, **VARIANTS, **TERMS}
 """Whatever has a paper, by name."""
 
 __all__ = [
     "APM",
     "ATT",
     "DATM",
+    "DC",
+    "DM",
     "METHODS",
     "MTT",
     "PUBLISHED",

@@ -37,7 +37,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datadistill.core.arrays import Images, Logits, Targets
+from datadistill.core.arrays import Images, Targets
 from datadistill.core.randomness import Randomness
 from datadistill.experts import Teacher
 from datadistill.methods.base import Metrics, Need, Problem, TensorGradients, Unrolled
@@ -48,8 +48,6 @@ from datadistill.synthetic.learnable import Rates
 from datadistill.synthetic.rules import Drops, Rule
 from datadistill.training.fit import Examples, Fitted, fit
 from datadistill.training.schedules import TrainingRecipe
-
-_CHUNK = 500  # images looked at together where no gradient is needed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +177,7 @@ class APM:
         state.teacher.fill_(int(torch.randint(len(problem.require_teachers()), (), generator=rng.stream("teacher"))))
         rows = self._rows(len(state.current), ahead, problem.device)
         images = state.images if rows is None else state.rows(rows)
-        logits = _seen(self._teacher(problem, state), images)
+        logits = self._teacher(problem, state).logits_of(images)
         targets = logits if self.student_loss == "l1" else logits.softmax(1)
         criterion = F.l1_loss if self.student_loss == "l1" else F.cross_entropy
         examples = Examples(images, targets, criterion=criterion)
@@ -195,7 +193,7 @@ class APM:
     def export(self, problem: Problem, state: "Round") -> SyntheticSet:
         """Return the images with the mean logits of the first teachers, or their probabilities with ``ce``."""
         images, teachers = state.images, problem.require_teachers().teachers[: self.label_teachers]
-        logits = torch.stack([_seen(teacher, images) for teacher in teachers]).mean(0)
+        logits = torch.stack([teacher.logits_of(images) for teacher in teachers]).mean(0)
         if self.student_loss == "ce":
             return SyntheticSet(images, logits.softmax(1))
         return SyntheticSet(images, logits, logits=True)
@@ -231,9 +229,3 @@ class Round(LazySet):
 def _chunks(images: int, size: int | None) -> Iterator[slice]:
     for first in range(0, images, size or images):
         yield slice(first, first + (size or images))
-
-
-def _seen(teacher: Teacher, images: Images) -> Logits:
-    """Return the logits of a teacher, without a graph."""
-    with torch.no_grad():
-        return torch.cat([teacher(part) for part in images.split(_CHUNK)])

@@ -6,6 +6,7 @@ updates the set, and lets the method advance its own networks. It is written onc
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -16,6 +17,7 @@ from datadistill.core.arrays import Images, Scalar, Targets
 from datadistill.core.randomness import Randomness
 from datadistill.core.resumable import Resumable
 from datadistill.data import Preprocess, RealData
+from datadistill.data.sampling import Rows, rows_by_class
 from datadistill.experts import ExpertStore, TeacherPool
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.crew import Spread
@@ -63,6 +65,7 @@ class Problem:
         terms: Additions to the objective, by name.
         iterations: Outer iterations of the run, for step sizes that change over it; absent where none does.
         spread: Does independent tasks on the problem, one after another or by workers that hold it: see :meth:`each`.
+        compiled: Whether methods without ``unroll`` compile the steps they repeat, or capture them on a GPU.
     """
 
     data: RealData
@@ -79,6 +82,7 @@ class Problem:
     terms: Mapping[str, Term] = field(default_factory=dict)
     iterations: int | None = None
     spread: Spread | None = None
+    compiled: bool = False
 
     def each(self, task: Callable[["Problem", A], B], arguments: Sequence[A]) -> list[B]:
         """Return ``task(problem, argument)`` for every argument, in order, whoever does it.
@@ -93,6 +97,29 @@ class Problem:
     def device(self) -> torch.device:
         """Where everything lives."""
         return self.initial_images.device
+
+    @cached_property
+    def real_rows(self) -> list[Rows]:
+        """Rows of the training images of each class, on the CPU, where they are drawn."""
+        return rows_by_class(self.data.train.labels.cpu(), self.data.classes)
+
+    @cached_property
+    def _labels_in_order(self) -> bool:
+        """Whether the classes of the set lie one after another, with as many images each. Waits for the device."""
+        labels, k = self.initial_targets.argmax(1), self.data.classes
+        expected = torch.arange(k, device=labels.device).repeat_interleave(len(labels) // k)
+        return torch.equal(labels, expected)
+
+    def class_parts(self, rows: Tensor) -> Sequence[Tensor]:
+        """Return what there is per image of the synthetic set by class, as views.
+
+        Raises:
+            ValueError: If its classes do not lie one after another, with as many images each.
+        """
+        if not self._labels_in_order:
+            raise ValueError("this method needs a set sorted by class, with as many images of each")
+        parts: Sequence[Tensor] = rows.split(len(rows) // self.data.classes)
+        return parts
 
     def require_experts(self) -> ExpertStore:
         """Return the experts.

@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from datadistill.core.randomness import Randomness
 from datadistill.methods.base import Need, Problem, Term
+from datadistill.methods.clom import CCLoM, CLoM
 
 
 @runtime_checkable
@@ -38,5 +39,18 @@ class TermEntry:
     bibtex: str
 
 
-TERMS: dict[str, TermEntry] = {}
+_PAPER = "Lu et al.: Can Pre-Trained Models Assist in Dataset Distillation?, 2023, arXiv:2310.03295"
+_BIBTEX = """@misc{lu2023pretrained,
+  title         = {Can pre-trained models assist in dataset distillation?},
+  author        = {Lu, Yao and Chen, Xuguang and Zhang, Yuchen and Gu, Jianyang and Zhang, Tianle and
+                   Zhang, Yifan and Yang, Xiaoniu and Xuan, Qi and Wang, Kai and You, Yang},
+  year          = {2023},
+  eprint        = {2310.03295},
+  archiveprefix = {arXiv}
+}"""
+
+TERMS: dict[str, TermEntry] = {
+    "clom": TermEntry(CLoM, "a term: cross-entropy of trained networks on the set", _PAPER, _BIBTEX),
+    "cclom": TermEntry(CCLoM, "a term: features of trained networks, near those of the class", _PAPER, _BIBTEX),
+}
 """Every term by name."""

@@ -16,7 +16,7 @@ Which normalisation layers are allowed:
   layers that draw random numbers, which make a recomputed student silently wrong.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -92,11 +92,14 @@ class FlatNetwork:
         """Shapes of the parameter tensors, in the order in which they lie in the vector."""
         return self._shapes
 
-    def __call__(self, params: Params, images: Images, statistics: Statistics | None = None) -> Logits:
+    def __call__(
+        self, params: Params | Sequence[Tensor], images: Images, statistics: Statistics | None = None
+    ) -> Logits:
         """Return the logits, differentiable to any order in both arguments.
 
         Args:
-            params: The parameter vector; its dtype decides.
+            params: The parameter vector, whose dtype decides; or what :meth:`tensors` makes of it, where only some of
+                them are differentiated.
             images: A batch of the same dtype.
             statistics: What batch-norm layers normalise by (evaluation); None: by this batch (training).
         """
@@ -163,7 +166,7 @@ class FlatNetwork:
     def _run(
         self,
         function: Callable[[Tensor], Tensor],
-        params: Tensor,
+        params: Tensor | Sequence[Tensor],
         images: Tensor,
         statistics: Tensor | None,
         seen: list[Tensor] | None = None,
@@ -174,7 +177,7 @@ class FlatNetwork:
         does the same at four times the cost: 100 µs for a ConvNet-3 that takes 200 to 800 on tiny images.
         """
         try:
-            tensors = self.tensors(params)
+            tensors = self.tensors(params) if isinstance(params, Tensor) else params
             for layer, number, key in self._slots:
                 layer.__dict__[key] = tensors[number]
             if statistics is not None:

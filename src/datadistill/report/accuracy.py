@@ -1,16 +1,17 @@
 """Accuracies against the baselines: bars, tables, and the few numbers a run comes down to."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from datadistill.evaluate.attack import Poisoning
 from datadistill.evaluate.pools import parted
-from datadistill.evaluate.protocol import Evaluation, Protocol, Result, gain
+from datadistill.evaluate.protocol import BASELINES, Evaluation, Protocol, Result, fair_baseline, gain
 from datadistill.report import wording
 from datadistill.report.collect import RunSummary
 
-_ORDER = ("synthetic", "averaged", "selected", "random", "full")
+_ORDER = ("synthetic", "averaged", "hard_labels", "selected", *BASELINES, "full")
 _NOTES = {"upstream": "Trains the way the published reference implementations do."}
 
 
@@ -48,6 +49,19 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class AttackTable:
+    """What a poisoned set has done to networks, as a table.
+
+    Attributes:
+        columns: Headings: what was trained on, then the three figures.
+        rows: A subject each, in the order of the chart.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class Chart:
     """What one protocol found out, as bars and as a table.
 
@@ -59,6 +73,7 @@ class Chart:
         bars: Ordered as they are read: synthetic sets first, the full set last.
         ticks: Places and labels of the axis.
         rows: Cells of the table, in the order of :data:`COLUMNS`.
+        attack: What a poisoned set has done; absent for an honest one.
     """
 
     name: str
@@ -68,6 +83,7 @@ class Chart:
     bars: tuple[Bar, ...]
     ticks: tuple[tuple[float, str], ...]
     rows: tuple[tuple[str, ...], ...]
+    attack: AttackTable | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +130,7 @@ def summary_rows(evaluation: Evaluation) -> tuple[SummaryRow, ...]:
             wording.subject(result.subject),
             wording.count(result.images),
             wording.accuracy(result),
-            wording.quantity(result.lr),
+            _step_size(result),
             wording.duration(result.seconds),
         )
         for result in ordered(evaluation)
@@ -134,7 +150,28 @@ def chart(evaluation: Evaluation) -> Chart:
         bars=tuple(_bar(result, top) for result in results),
         ticks=ticks,
         rows=tuple(_cells(result) for result in results),
+        attack=attack_table(evaluation),
     )
+
+
+def attack_table(evaluation: Evaluation) -> AttackTable | None:
+    """Return what training on every set has done where the set was distilled to attack networks; else none."""
+    if evaluation.attack is None:
+        return None
+    attacked, target = evaluation.attack.names
+    columns = ("Trained on", f"'{attacked}' right", f"'{attacked}' taken for '{target}'", "Other classes right")
+    rows = tuple(
+        (wording.capital(result.description), *(wording.accuracy(figure) for figure in _figures(result.poisoning)))
+        for result in ordered(evaluation)
+        if result.poisoning is not None
+    )
+    return AttackTable(columns, rows)
+
+
+def _figures(poisoning: Poisoning) -> Iterator[Result]:
+    """Yield what an attack has done as results, with intervals: the attacked class, the success, the others."""
+    for figures in (poisoning.attacked, poisoning.success, poisoning.others):
+        yield Result.of("", "", 0, figures, 0.0, 0.0)
 
 
 def transfers(evaluations: Sequence[Evaluation]) -> list[Transfer]:
@@ -180,12 +217,18 @@ def _accuracies(evaluation: Evaluation, main: Result) -> list[KeyNumber]:
     half = 100 * wording.half_width(main)
     note = f"± {half:.1f}, 95 % interval" if half > 0 else "one network, no interval"
     numbers = [KeyNumber(wording.percent(main.mean), "accuracy on them", note)]
-    random, full = evaluation.results.get("random"), evaluation.results.get("full")
-    if random is not None:
+    random, full = fair_baseline(evaluation.results), evaluation.results.get("full")
+    if evaluation.attack is not None and main.poisoning is not None:
+        attacked, target = evaluation.attack.names
+        _, success, others = main.poisoning.means()
+        words = f"and {wording.percent(others)} of the other classes right"
+        numbers.append(KeyNumber(wording.percent(success), f"of '{attacked}' taken for '{target}'", words))
+    elif random is not None:
         points, half = gain(main, random) or (main.mean - random.mean, 0.0)
         spread = f" ± {100 * half:.1f}" if half > 0 else ""
         words = f"{100 * abs(points):.1f}{spread} points {'less' if points >= 0 else 'more'}, network by network"
-        numbers.append(KeyNumber(wording.percent(random.mean), "with random images", words))
+        labelled = "with random images, labelled alike" if random.subject == "random-labelled" else "with random images"
+        numbers.append(KeyNumber(wording.percent(random.mean), labelled, words))
     if full is not None:
         share = f"they reach {main.mean / full.mean:.0%} of it" if full.mean > 0 else ""
         numbers.append(KeyNumber(wording.percent(full.mean), "with the full set", share.replace("%", " %")))
@@ -197,11 +240,13 @@ def _axis_end(largest: float) -> float:
 
 
 def _bar(result: Result, top: float) -> Bar:
-    kind = {"synthetic": "last", "averaged": "selected", "selected": "selected"}.get(result.subject, "baseline")
+    kind = {"synthetic": "last", "averaged": "selected", "hard_labels": "selected", "selected": "selected"}.get(
+        result.subject, "baseline"
+    )
     low, mean, high = (
         100 * min(1.0, max(0.0, value / top)) for value in (result.interval[0], result.mean, result.interval[1])
     )
-    images = wording.plural(result.images, "image")
+    images = wording.plural(result.images, "image") if result.images else "no training"
     return Bar(wording.subject(result.subject), images, wording.accuracy(result), mean, low, high, kind)
 
 
@@ -214,9 +259,13 @@ def _cells(result: Result) -> tuple[str, ...]:
         wording.count(len(result.accuracies)),
         wording.percent(result.mean),
         f"{low} to {high} %" if wording.half_width(result) > 0 else "none",
-        wording.quantity(result.lr),
+        _step_size(result),
         wording.duration(result.seconds),
     )
+
+
+def _step_size(result: Result) -> str:
+    return wording.quantity(result.lr) if result.lr else "none"
 
 
 def _setting(evaluation: Evaluation) -> str:
@@ -224,10 +273,16 @@ def _setting(evaluation: Evaluation) -> str:
     protocol: Protocol = evaluation.protocol
     learned = "step size of each set" if protocol.peak else "step size as in the table"
     lr = f"step size {wording.quantity(protocol.lr)}" if protocol.lr is not None else learned
+    optimiser = {"sgd": "SGD", "adam": "Adam"}[protocol.optimiser]
+    if protocol.ordered:
+        repeated = f", {protocol.epochs} times" if protocol.epochs > 1 else ""
+        course = f"the steps of the set in its order{repeated}, by {optimiser}, {lr}"
+    else:
+        epochs = wording.plural(protocol.epochs, "epoch") + (" and one more" if protocol.extra_epoch else "")
+        course = f"{epochs} of {optimiser} in batches of {protocol.batch_size}, {lr}{_schedule(protocol)}"
     text = (
-        f"{wording.network(evaluation.network)}, {wording.plural(protocol.epochs, 'epoch')}"
-        f"{' and one more' if protocol.extra_epoch else ''} of SGD in batches of {protocol.batch_size}, {lr}"
-        f"{_schedule(protocol)}; momentum {protocol.momentum:g}, weight decay {protocol.weight_decay:g}, "
+        f"{wording.network(evaluation.network)}{f', {evaluation.start}' if evaluation.start else ''}; {course}; "
+        f"momentum {protocol.momentum:g}, weight decay {protocol.weight_decay:g}, "
         f"augmentation {protocol.augment or 'as in the distillation'}."
     )
     own = " The full training set is trained on by a schedule of its own."

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,7 +45,8 @@ class RunSummary:
         artifact: The synthetic set of the last iteration.
         selected: The iterate that was best on validation images, if it was kept.
         frames: Pictures of the images on their way, by iteration.
-        evaluations: One per protocol, sorted by name, ``default`` first, those that choose on the test set last.
+        evaluations: One per protocol, in the order of the recipe, others by name with ``default`` first, those that
+            choose on the test set last.
         has_checkpoint: Whether there is a state of the distillation to continue from.
         problems: One line for each file that is there but cannot be used.
     """
@@ -82,7 +83,7 @@ class RunSummary:
 
     @property
     def headline(self) -> Evaluation | None:
-        """The evaluation to quote: ``default`` if there is one, else the first."""
+        """The evaluation to quote: the first."""
         return self.evaluations[0] if self.evaluations else None
 
 
@@ -105,11 +106,12 @@ def collect(run: RunDir) -> RunSummary:
 
     text = run.config.read_text(encoding="utf-8", errors="replace")
     evaluations = [_attempt(_evaluation(path), problems, default=None) for path in run.evaluations()]
+    config: dict[str, Any] = _attempt(lambda: _tables(text, run.config), problems, default={})
     known = [evaluation for evaluation in evaluations if evaluation is not None]
     return RunSummary(
         name=run.root.resolve().name,
         root=run.root,
-        config=_attempt(lambda: _tables(text, run.config), problems, default={}),
+        config=config,
         config_text=text,
         provenance=read(run.provenance, lambda: load_record(Provenance, run.provenance), default=None),
         plan=read(run.plan, lambda: _plain(run.plan), default={}),
@@ -119,16 +121,17 @@ def collect(run: RunDir) -> RunSummary:
         artifact=artifact(run.synthetic),
         selected=artifact(run.variant("selected")),
         frames=_frames(run.frames),
-        evaluations=tuple(sorted(known, key=_place)),
+        evaluations=tuple(sorted(known, key=lambda one: _place(one, config.get("protocols", [])))),
         has_checkpoint=run.checkpoint.exists(),
         problems=tuple(problems),
     )
 
 
-def _place(evaluation: Evaluation) -> tuple[bool, bool, bool, str]:
-    """Return what evaluations are sorted by: those to be quoted come first."""
+def _place(evaluation: Evaluation, wanted: Sequence[str]) -> tuple[bool, bool, int, bool, str]:
+    """Return what evaluations are sorted by: those to be quoted come first, as the recipe has them."""
     name = evaluation.name
-    return evaluation.protocol.peak, parted(name)[1] is not None, name != "default", name
+    asked = wanted.index(name) if name in wanted else len(wanted)
+    return evaluation.protocol.peak, parted(name)[1] is not None, asked, name != "default", name
 
 
 def _attempt(reader: Callable[[], T], problems: list[str], *, default: T) -> T:

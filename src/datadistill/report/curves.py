@@ -17,6 +17,8 @@ WIDTH, HEIGHT = 460.0, 250.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 18.0, 10.0, 40.0
 _KNOWN = {
     "matching_loss": "Matching loss",
+    "gradient_distance": "Distance of the gradients",
+    "feature_distance": "Distance of the mean features",
     "student_lr": "Learned step size",
     "validation_accuracy": "Probe accuracy on validation images",
     "test_accuracy": "Accuracy of the kept sets on the test set",

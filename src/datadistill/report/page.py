@@ -10,6 +10,7 @@ from datadistill.evaluate.pools import parted
 from datadistill.report import accuracy, curves, facts, peak, wording
 from datadistill.report.collect import RunSummary, collect
 from datadistill.report.film import film
+from datadistill.report.steps import step_by_step
 from datadistill.report.tiles import Gallery, gallery, walls
 from datadistill.runtime.atomic import write_text
 from datadistill.runtime.rundir import RunDir
@@ -39,6 +40,7 @@ def render(summary: RunSummary) -> str:
         numbers=accuracy.key_numbers(summary),
         galleries=_galleries(summary),
         walls=walls(artifact) if artifact is not None else [],
+        steps=step_by_step(summary),
         film=film(summary),
         charts=[accuracy.chart(one) for one in summary.evaluations if not (one.protocol.peak or parted(one.name)[1])],
         transfers=accuracy.transfers(summary.evaluations),

@@ -32,7 +32,11 @@ def peaks(summary: RunSummary) -> list[Peak]:
 
 
 def _peak(evaluation: Evaluation) -> Peak:
-    shown = [evaluation.results[name] for name in ("peak", "synthetic", "averaged") if name in evaluation.results]
+    shown = [
+        evaluation.results[name]
+        for name in ("peak", "synthetic", "averaged", "hard_labels")
+        if name in evaluation.results
+    ]
     numbers = (
         KeyNumber(wording.accuracy(one), wording.subject(one.subject), wording.capital(one.description))
         for one in shown

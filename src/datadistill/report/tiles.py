@@ -12,9 +12,9 @@ from datadistill.synthetic.artifact import Artifact
 from datadistill.synthetic.pictures import REPETITIONS, Repetition, repeated
 
 Bytes = npt.NDArray[np.uint8]
-_BUDGET = 6_000_000
+BUDGET = 6_000_000
 """Bytes of pixels shown at most; what is left out is said."""
-_ENLARGED = 96
+ENLARGED = 96
 """Images up to this side are shown with hard pixel edges."""
 
 
@@ -55,7 +55,7 @@ def gallery(artifact: Artifact, title: str) -> Gallery:
     card = artifact.card
     tiles, owners = displayed(artifact), rows_by_class(artifact)
     most = max((len(rows) for rows in owners), default=0)
-    affordable = max(1, _BUDGET // max(1, tiles[0].nbytes)) if len(tiles) else 0
+    affordable = max(1, BUDGET // max(1, tiles[0].nbytes)) if len(tiles) else 0
     shown_classes = min(len(owners), affordable)
     per_class = min(most, max(1, affordable // max(1, len(owners))))
     classes = tuple(
@@ -69,7 +69,7 @@ def gallery(artifact: Artifact, title: str) -> Gallery:
         across=across,
         inner=inner,
         in_rows=across[0] == 1 and per_class > 1,
-        pixelated=max(card.image_shape[1:]) <= _ENLARGED,
+        pixelated=max(card.image_shape[1:]) <= ENLARGED,
         note=_left_out(shown_classes, len(owners), per_class, most),
     )
 

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 
-from datadistill.evaluate.protocol import Evaluation, Result
+from datadistill.evaluate.protocol import Evaluation, Result, fair_baseline
 from datadistill.report.collect import RunSummary
 
 _NETWORKS = {
@@ -14,8 +14,18 @@ _NETWORKS = {
 _SUBJECTS = {
     "synthetic": "Synthetic, last iterate",
     "averaged": "Synthetic, averaged",
+    "hard_labels": "Synthetic, hard labels",
     "selected": "Synthetic, selected",
+    "untrained": "Before the first step",
     "random": "Random real images",
+    "random-labelled": "Random real images, labelled",
+    "optimised": "Random real images, the best",
+    "average": "Average of each class",
+    "kmeans": "k-means centres",
+    "knn": "Nearest distilled image",
+    "knn-random": "Nearest random real image",
+    "knn-average": "Nearest average of a class",
+    "knn-kmeans": "Nearest k-means centre",
     "full": "Full training set",
     "peak": "Synthetic, best on the test set",
 }
@@ -113,12 +123,20 @@ def sentence(summary: RunSummary) -> str:
     if evaluation is None or main is None:
         return _unfinished(summary)
     name = network(evaluation.network)
+    if evaluation.attack is not None and main.poisoning is not None:
+        attacked, target = evaluation.attack.names
+        _, success, right = main.poisoning.means()
+        return (
+            f"{plural(main.images, 'synthetic image')} after which {_article(name)} {name} takes {percent(success)} of "
+            f"'{attacked}' for '{target}' on {evaluation.dataset}; of the other classes {percent(right)} are right."
+        )
     text = (
         f"{plural(main.images, 'synthetic image')} on which {_article(name)} {name} reaches "
         f"{percent(main.mean)} on {evaluation.dataset}"
     )
-    random, full = evaluation.results.get("random"), evaluation.results.get("full")
-    others = [f"random real images give {percent(random.mean)}"] if random else []
+    random, full = fair_baseline(evaluation.results), evaluation.results.get("full")
+    labelled = " with labels of the same kind" if random and random.subject == "random-labelled" else ""
+    others = [f"random real images{labelled} give {percent(random.mean)}"] if random else []
     others += [f"the full {count(full.images)} training images {percent(full.mean)}"] if full else []
     text += "; " + ", ".join(others) if others else ""
     return text + (f" (protocol {evaluation.name})." if evaluation.name != "default" else ".")

@@ -30,6 +30,8 @@ class Plan:
         compiled: Whether the student step is compiled, or captured on a GPU.
         together: Whether the students of an iteration are trained at once, as one stacked problem.
         training_compiled: Whether the steps of ordinary training are; absent until it has been decided.
+        matching_compiled: Whether those that compare real with synthetic batches are; absent until it has been
+            decided, and for methods that have none.
         reason: Why the strategy was chosen, in words.
     """
 
@@ -49,4 +51,5 @@ class Plan:
     compiled: bool = False
     together: bool = False
     training_compiled: bool | None = None
+    matching_compiled: bool | None = None
     reason: str = ""

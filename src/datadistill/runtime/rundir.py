@@ -89,6 +89,10 @@ class RunDir:
         """One evaluation record."""
         return self.root / "evaluate" / f"{name}.json"
 
+    def networks(self, name: str) -> Path:
+        """Networks trained under a protocol, ``<subject>/<draw>_<number>.safetensors``, where they are kept."""
+        return self.root / "evaluate" / "networks" / name
+
     def evaluations(self) -> list[Path]:
         """All evaluation records that exist, sorted by name."""
         return sorted((self.root / "evaluate").glob("[!.]*.json"))  # not those in the making

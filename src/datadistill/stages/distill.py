@@ -12,7 +12,8 @@ from datadistill.core.errors import NumericalError
 from datadistill.core.randomness import Randomness
 from datadistill.core.structure import unstructure
 from datadistill.distill import Observer, Progress, distill
-from datadistill.evaluate.run import real_examples, step_size
+from datadistill.evaluate.attack import attack_of
+from datadistill.evaluate.run import real_examples
 from datadistill.methods import METHODS, Problem
 from datadistill.runtime.atomic import content_key
 from datadistill.runtime.crew import crew
@@ -22,14 +23,14 @@ from datadistill.runtime.records import ExpertsUsed, TeachersUsed, load_record
 from datadistill.stages.experts import open_experts
 from datadistill.stages.groups import Group, group_config, run_groups
 from datadistill.stages.observers import Checkpoint, Frames, Log, Probe, Variants, read_checkpoint
-from datadistill.stages.planning import decide
+from datadistill.stages.planning import decide, matching_compiled
 from datadistill.stages.session import Session
+from datadistill.stages.starts import settle_start
 from datadistill.stages.teachers import open_teachers, source_of
 from datadistill.stages.training_plan import evaluation_executor, training_compiled
 from datadistill.synthetic.artifact import Artifact, Card, SyntheticSet, save_artifact
 from datadistill.synthetic.initial import initial_set
 from datadistill.synthetic.pictures import tidy_columns
-from datadistill.training.schedules import TrainingRecipe
 
 _FRAMES = 30
 
@@ -188,6 +189,7 @@ def make_problem(session: Session) -> Problem:
         problem = replace(problem, teachers=open_teachers(session), source=source_of(session))
     if method.unrolled:
         problem = replace(problem, unroll=decide(session, problem))
+    problem = replace(problem, compiled=matching_compiled(session, problem))
     rng = session.rng.child("distill", "terms")
     terms = {name: term.prepare(problem, rng.child(name)) for name, term in session.config.terms.items()}
     return replace(problem, terms=terms)
@@ -226,17 +228,19 @@ def make_probe(session: Session) -> Probe | None:
     config, watch = session.config, session.config.watch
     if not watch.probe_every or not len(session.data.validation):
         return None
-
-    def training(synthetic: SyntheticSet) -> TrainingRecipe:
-        return replace(config.evaluate.training(step_size(config.evaluate, synthetic)), epochs=watch.probe_epochs)
-
+    first = config.protocol(config.protocols[0])  # in the order of the set where it is judged so, else in epochs
+    protocol = first if first.ordered else replace(config.evaluate, epochs=watch.probe_epochs)
+    network = session.build_network(protocol.network or config.network)
+    card, validation = _card(session, 0), real_examples(session.data, session.preprocess, "validation")
+    protocol, starts, _ = settle_start(session, replace(protocol, networks=watch.probe_networks), network, card)
+    attack = attack_of(card)
     return Probe(
         every=watch.probe_every,
-        network=session.build_network(config.evaluate.network or config.network),
-        training=training,
-        augment=config.evaluate.augment or config.augment,
-        validation=real_examples(session.data, session.preprocess, "validation"),
-        networks=watch.probe_networks,
+        network=network,
+        protocol=protocol,
+        augment=protocol.augment or config.augment,
+        starts=starts,
+        validation=validation if attack is None else attack.relabelled(validation),
         rng=session.rng.child("probe"),
         path=session.run.metrics,
         executor=evaluation_executor(session) if config.workers == 1 else InProcess(),  # processes take long to start
@@ -253,10 +257,14 @@ def _variants(session: Session) -> Variants:
 
 
 def _artifact(session: Session, synthetic: SyntheticSet, iteration: int) -> Artifact:
+    card = replace(_card(session, iteration), label_kind=synthetic.label_kind)
+    return Artifact(synthetic, card, session.preprocess)
+
+
+def _card(session: Session, iteration: int) -> Card:
     method = session.config.method_name
     paper, fields = METHODS[method].paper, unstructure(session.config.method)
-    card = make_card(session, iteration=iteration, method=method, paper=paper, hyper_parameters=fields)
-    return Artifact(synthetic, replace(card, label_kind=synthetic.label_kind), session.preprocess)
+    return make_card(session, iteration=iteration, method=method, paper=paper, hyper_parameters=fields)
 
 
 def make_card(

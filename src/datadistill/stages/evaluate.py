@@ -1,38 +1,39 @@
 """Stage ``evaluate``: judge the distilled sets against random real images and the full set, under named protocols."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from datadistill.evaluate.baselines import random_real
+from datadistill.core.structure import unstructure
+from datadistill.evaluate.attack import Attack, attack_of
 from datadistill.evaluate.peak import Candidate, best_of
 from datadistill.evaluate.pools import parted
 from datadistill.evaluate.protocol import Evaluation, Protocol, Result
-from datadistill.evaluate.run import (
-    Known,
-    Subject,
-    count_trials,
-    judge,
-    real_examples,
-    step_size,
-    synthetic_examples,
-)
+from datadistill.evaluate.run import Known, Subject, count_trials, judge, real_examples
+from datadistill.evaluate.starts import Start
 from datadistill.experts import ExpertStore, train_experts
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.atomic import content_key, read_json, write_json
 from datadistill.runtime.records import save_record
 from datadistill.stages.experts import full_task
 from datadistill.stages.session import Session
+from datadistill.stages.starts import settle_start
+from datadistill.stages.subjects import (
+    VARIANTS,
+    baseline_subjects,
+    choosing_examples,
+    distilled_sets,
+    distilled_subjects,
+    neighbour_results,
+)
 from datadistill.stages.training_plan import evaluation_executor, expert_executor, training_compiled
-from datadistill.synthetic.artifact import Artifact, load_artifact
+from datadistill.synthetic.artifact import Artifact
 from datadistill.training.accuracy import accuracy
-
-_VARIANTS = ("averaged", "selected")
-_WORDS = {
-    "synthetic": "last (iteration {})",
-    "averaged": "averaged over the iterations up to {}",
-    "selected": "best on validation ({})",
-}
+from datadistill.training.fit import Examples
 
 
 def run_evaluate(session: Session, protocols: Sequence[str] | None = None) -> list[Evaluation]:
@@ -63,8 +64,11 @@ def run_evaluate(session: Session, protocols: Sequence[str] | None = None) -> li
 def _evaluate(session: Session, name: str, protocol: Protocol) -> Evaluation:
     full = None if parted(name)[1] else _full_result(session, protocol)
     network = session.build_network(protocol.network or session.config.network)
-    distilled = _distilled(session, protocol)
-    found = {result.subject: result for result in _judge(session, name, protocol, network, distilled)}
+    distilled = distilled_sets(session, protocol)
+    protocol, starts, words = settle_start(session, protocol, network, distilled["synthetic"].card)
+    attack = attack_of(distilled["synthetic"].card)
+    contest = _Contest(session, name, protocol, network, starts, attack)
+    found = {result.subject: result for result in contest.results(distilled)}
     if full is not None:
         found["full"] = full
     candidates: dict[Candidate, Result] = {}
@@ -80,6 +84,8 @@ def _evaluate(session: Session, name: str, protocol: Protocol) -> Evaluation:
         dataset=session.data.card.name,
         network=network.name,
         split=f"{protocol.split}, {len(tested)} images",
+        start=words,
+        attack=attack,
         results=found,
         candidates=tested_of.pop("synthetic", ()),
         variant_candidates=tested_of,
@@ -94,40 +100,76 @@ def _is_last(subject: str) -> bool:
 def _kind(subject: str) -> str:
     """Return which set of its iteration a subject is: ``synthetic``, or a variant."""
     name = subject.rpartition("-")[2]
-    return name if name in _VARIANTS else "synthetic"
+    return name if name in VARIANTS else "synthetic"
 
 
 def _means(candidates: dict[Candidate, Result], kind: str) -> tuple[tuple[int, float], ...]:
     return tuple((iteration, result.mean) for (iteration, its), result in candidates.items() if its == kind)
 
 
-def _judge(
-    session: Session, name: str, protocol: Protocol, network: FlatNetwork, distilled: dict[str, Artifact]
-) -> list[Result]:
-    """Return the result of every set; an interrupted evaluation goes on from the trainings it has finished."""
-    subjects = _subjects(session, protocol, distilled)
-    path = _partial_path(session, name)
-    sets = [content_key([subject.name, subject.description, subject.lr]) for subject in subjects]
-    sets += [artifact.card.checksum for artifact in distilled.values()]
-    known = _known(path, sets)
-    with session.reporter.bar(f"evaluate ({name})", count_trials(subjects, protocol), len(known)) as bar:
+@dataclass
+class _Contest:
+    """The judging of one protocol under way: what is the same for everything that is judged.
 
-        def finished(key: str, score: float, seconds: float) -> None:
-            known[key] = (score, seconds)
-            write_json(path, {"sets": sets, "scores": known})
-            bar.advance(1, f"{key.split('/', maxsplit=1)[0]} {100 * score:.1f} %")
+    Attributes:
+        session: The run.
+        name: Of the protocol, with its network.
+        protocol: With as many networks as there are starts.
+        network: What is trained.
+        starts: Where the networks start; absent for at random.
+        attack: What the set was distilled to do.
+    """
 
+    session: Session
+    name: str
+    protocol: Protocol
+    network: FlatNetwork
+    starts: tuple[Start, ...] | None
+    attack: Attack | None
+
+    def results(self, distilled: dict[str, Artifact]) -> list[Result]:
+        """Return the result of every set and baseline; an interrupted evaluation goes on from what it has finished."""
+        session, protocol, path = self.session, self.protocol, _partial_path(self.session, self.name)
+        own = distilled_subjects(session, protocol, distilled)
+        if protocol.save_networks:
+            own = [replace(one, keep=session.run.networks(self.name) / one.name) for one in own]
+        last = next(one for one in own if one.name == "synthetic")
+        sets = [content_key(unstructure(protocol)), *(artifact.card.checksum for artifact in distilled.values())]
+        known = _known(path, sets)
+        total = count_trials(own, protocol) + protocol.baseline_trainings(session.config.ipc)
+        with session.reporter.bar(f"evaluate ({self.name})", total, len(known)) as bar:
+
+            def finished(key: str, *scores: float) -> None:
+                known[key] = scores
+                write_json(path, {"sets": sets, "scores": known})
+                bar.advance(1, f"{key.split('/', maxsplit=1)[0]} {100 * scores[0]:.1f} %")
+
+            judge = partial(self._judge, known=known, finished=finished)
+            choose = partial(self._choose, choosing_examples(session, protocol), judge)
+            baselines = baseline_subjects(session, protocol, last, self.attack, choose)
+            test = real_examples(session.data, session.preprocess, protocol.split)
+            rng = session.rng.child("evaluate", self.name)
+            found = judge([*own, *baselines], protocol, test=test, rng=rng)
+            return [*found, *neighbour_results(session, protocol, last)]
+
+    def _choose(self, test: Examples, judge: Callable[..., list[Result]], subjects: Sequence[Subject]) -> list[Result]:
+        """Judge with a few other networks, where there are others, on images that nothing is tested on."""
+        count = min(self.protocol.choosing_networks, len(self.starts) if self.starts is not None else math.inf)
+        test = test if self.attack is None else self.attack.relabelled(test)
+        rng = self.session.rng.child("evaluate", self.name, "choosing")
+        return judge(subjects, replace(self.protocol, networks=int(count)), test=test, rng=rng)
+
+    def _judge(self, subjects: Sequence[Subject], protocol: Protocol, **options: Any) -> list[Result]:
         return judge(
             subjects,
             protocol,
-            network=network,
-            augment=session.config.augment,
-            test=real_examples(session.data, session.preprocess, protocol.split),
-            rng=session.rng.child("evaluate", name),
-            executor=evaluation_executor(session),
-            compiled=training_compiled(session),
-            known=known,
-            finished=finished,
+            network=self.network,
+            augment=self.session.config.augment,
+            executor=evaluation_executor(self.session),
+            compiled=training_compiled(self.session),
+            starts=self.starts,
+            attack=self.attack,
+            **options,
         )
 
 
@@ -136,48 +178,7 @@ def _known(path: Path, sets: list[str]) -> Known:
     stored = read_json(path) if path.exists() else {}
     if not isinstance(stored, dict) or stored.get("sets") != sets:
         return {}
-    return {key: (score, seconds) for key, (score, seconds) in stored["scores"].items()}
-
-
-def _distilled(session: Session, protocol: Protocol) -> dict[str, Artifact]:
-    """Return the last iterate by subject, with all that was kept before it, or the averaged and the selected one."""
-    run = session.run
-    last = load_artifact(run.synthetic)
-    if protocol.peak:
-        return _kept(session, last.card.iteration) | {"synthetic": last} | _there([run.variant("averaged")])
-    others = _there([run.variant(name) for name in _VARIANTS])
-    if "selected" in others and others["selected"].card.iteration == last.card.iteration:
-        del others["selected"]
-    return {"synthetic": last, **others}
-
-
-def _kept(session: Session, last: int) -> dict[str, Artifact]:
-    """Return the sets kept before the last iteration; runs of earlier versions have kept no averages."""
-    found: dict[str, Artifact] = {}
-    for iteration in session.config.watch.kept(last):
-        folder = session.run.kept(iteration)
-        found |= {folder.name: load_artifact(folder)} | _there([session.run.kept(iteration, "averaged")])
-    return found
-
-
-def _there(folders: list[Path]) -> dict[str, Artifact]:
-    return {folder.name: load_artifact(folder) for folder in folders if folder.exists()}
-
-
-def _subjects(session: Session, protocol: Protocol, distilled: dict[str, Artifact]) -> list[Subject]:
-    """Return the distilled sets and random real images."""
-    subjects = []
-    for name, artifact in distilled.items():
-        synthetic = artifact.synthetic.to(session.device)
-        text = "distilled, " + _WORDS.get(name, "iteration {}").format(artifact.card.iteration)
-        subjects.append(
-            Subject(name, text, (synthetic_examples(synthetic, artifact.card.texture),), step_size(protocol, synthetic))
-        )
-    if protocol.random_draws:
-        rng, ipc, draws = session.rng.child("evaluate"), session.config.ipc, protocol.random_draws
-        lr = step_size(protocol, distilled["synthetic"].synthetic)
-        subjects.append(random_real(session.data, session.preprocess, ipc=ipc, draws=draws, lr=lr, rng=rng))
-    return subjects
+    return {key: tuple(scores) for key, scores in stored["scores"].items()}
 
 
 def _full_result(session: Session, protocol: Protocol) -> Result | None:

@@ -14,10 +14,11 @@ from datadistill.config import RunConfig
 from datadistill.core.structure import unstructure
 from datadistill.evaluate.protocol import Protocol
 from datadistill.evaluate.run import real_examples, synthetic_examples
-from datadistill.experts import ExpertTask
-from datadistill.methods import Problem, Unrolled
+from datadistill.experts import ExpertTask, Teacher, TeacherPool
+from datadistill.methods import Problem, step
+from datadistill.methods.base import begin
 from datadistill.networks import FlatNetwork
-from datadistill.runtime.device import occupied_bytes
+from datadistill.runtime.device import occupied_bytes, peak_bytes
 from datadistill.stages.distill import bare_problem
 from datadistill.stages.experts import expert_task, full_task
 from datadistill.stages.memory import estimate_method
@@ -133,8 +134,38 @@ def _threads(together: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _iterated(session: Session) -> ForecastRow:
+    """Return what distilling takes by a method that differentiates through no training, from its first iterations.
+
+    Teachers that it needs have not been trained, and cost as much untrained. Terms are not counted.
+    """
+    config, method, rng = session.config, session.config.method, session.rng.child("forecast")
+    problem = bare_problem(session)
+    if "teachers" in method.needs:
+        names = config.teachers.networks or (config.network,)
+        pool = [_untrained(session, name) for name in names for _ in range(config.teachers.count)]
+        problem = replace(problem, teachers=TeacherPool(tuple(pool)))
+    state = begin(method, problem, rng)
+    begun = time.perf_counter()
+    for i in range(1, _TIMED_STEPS + 1):
+        step(method, problem, state, rng.at(i))
+    state.images.sum().item()  # wait for the device
+    seconds = (time.perf_counter() - begun) / _TIMED_STEPS * config.iterations + _probes(session, problem)
+    kept = len(config.watch.kept(config.iterations + 1)) * problem.initial_images.nbytes
+    what = f"{config.iterations:,} iterations" + (", without terms" if config.terms else "")
+    return ForecastRow("distill", seconds, peak_bytes(session.device), kept, what)
+
+
+def _untrained(session: Session, name: str) -> Teacher:
+    network, device = session.build_network(name), session.device
+    params = network.initial(session.rng.stream("forecast")).to(device)
+    return Teacher(network, params, network.initial_statistics().to(device))
+
+
 def _distill(session: Session) -> ForecastRow:
-    config, unrolled = session.config, session.config.method.unrolled or Unrolled(0)
+    config, unrolled = session.config, session.config.method.unrolled
+    if unrolled is None:
+        return _iterated(session)
     problem = bare_problem(session)
     n = len(problem.initial_images)
     batch = unrolled.batch(n)

@@ -13,6 +13,7 @@ from datadistill.stages.forecast import Forecast, ForecastRow
 from datadistill.stages.memory import estimate, estimate_method
 from datadistill.stages.planning import (
     FORWARDS_PER_STEP,
+    FORWARDS_PER_TRAINING_STEP,
     Machine,
     choose,
     forward_operations,
@@ -21,7 +22,7 @@ from datadistill.stages.planning import (
     wanted_engine,
 )
 from datadistill.stages.session import Session, open_run
-from datadistill.stages.training_plan import FORWARDS_PER_TRAINING_STEP, judging_bytes
+from datadistill.stages.training_plan import judging_bytes
 
 _EFFICIENCY = 0.25
 """Part of a data sheet's peak that convolutions of these sizes reach, as we assume. Not measured on the cards here."""
@@ -46,6 +47,8 @@ def forecast_gpu(config: RunConfig, gpu: Accelerator, *, data_root: Path | None,
         session = open_run(Path(folder) / "run", config, device="cpu", data_root=data_root, shapes_only=True)
         rows = _rows(session, gpu, memory_limit)
     seconds = f"operations counted / ({_EFFICIENCY:.0%} of the data sheet's peak): an estimate, nothing was timed"
+    if config.method.unrolled is None:
+        seconds += f"; of distilling by '{config.method_name}' no operations are counted: plan it without --gpu"
     return Forecast(gpu.name, tuple(rows), seconds)
 
 

@@ -15,7 +15,9 @@ from datadistill.core.errors import CorruptFileError, NonFiniteError
 from datadistill.core.randomness import Randomness
 from datadistill.data import Preprocess
 from datadistill.distill import Progress, check_state
-from datadistill.evaluate.run import Trial, run_trial, synthetic_examples
+from datadistill.evaluate.protocol import Protocol
+from datadistill.evaluate.run import Trial, run_trial, step_size, synthetic_examples
+from datadistill.evaluate.starts import Start
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.atomic import read_tensors, write_tensors
 from datadistill.runtime.executor import Executor, InProcess
@@ -25,7 +27,6 @@ from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.synthetic.pictures import save_grid
 from datadistill.synthetic.texture import Texture
 from datadistill.training.fit import Examples
-from datadistill.training.schedules import TrainingRecipe
 
 
 @dataclass
@@ -52,15 +53,15 @@ class Probe:
     Attributes:
         every: Iterations between two probes.
         network: What is trained.
-        training: How; the step size is replaced by the learned one where there is one.
+        protocol: How, and how many: always the same networks.
         augment: With which augmentation.
         validation: Held-out real images.
-        networks: Networks per probe; always the same initial weights.
-        rng: Where those come from.
+        rng: Where initial weights come from.
         path: ``metrics.jsonl``.
         executor: Runs the trainings.
         compiled: Whether their steps are compiled.
         texture: How the set is seen, where its images are canvases.
+        starts: Where the networks start from; absent for at random.
         accuracy: Best so far; NaN before the first probe.
         iteration: When that was.
         best: The set of that iteration.
@@ -68,15 +69,15 @@ class Probe:
 
     every: int
     network: FlatNetwork
-    training: Callable[[SyntheticSet], TrainingRecipe]
+    protocol: Protocol
     augment: str
     validation: Examples
-    networks: int
     rng: Randomness
     path: Path
     executor: Executor = field(default_factory=InProcess)
     compiled: bool = False
     texture: Texture | None = None
+    starts: tuple[Start, ...] | None = None
     accuracy: float = -1.0
     iteration: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -93,7 +94,8 @@ class Probe:
 
     def score(self, synthetic: SyntheticSet) -> float:
         """Return the mean validation accuracy of networks trained on ``synthetic``."""
-        training, examples = self.training(synthetic), synthetic_examples(synthetic, self.texture)
+        training = self.protocol.training(step_size(self.protocol, synthetic))
+        examples = synthetic_examples(synthetic, self.texture, self.protocol)
         trials = [
             Trial(
                 self.network,
@@ -103,11 +105,12 @@ class Probe:
                 self.augment,
                 self.rng.child("network", j),
                 self.compiled,
+                self.starts[j] if self.starts is not None else None,
             )
-            for j in range(self.networks)
+            for j in range(self.protocol.networks)
         ]
-        scores = {position: score for position, (score, _) in self.executor.run(run_trial, trials)}
-        return sum(scores[position] for position in range(self.networks)) / self.networks
+        scores = {position: found[0] for position, found in self.executor.run(run_trial, trials)}
+        return sum(scores[position] for position in range(len(trials))) / len(trials)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the best set so far, its score and its iteration."""

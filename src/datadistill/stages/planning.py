@@ -18,6 +18,8 @@ from datadistill.core.arrays import Params, Scalar
 from datadistill.core.errors import CannotCompileError, UsageError
 from datadistill.core.randomness import Randomness
 from datadistill.methods import Problem, Unrolled
+from datadistill.methods.base import begin
+from datadistill.methods.classwise import ClassMatching
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.compiler import can_compile
 from datadistill.runtime.device import free_bytes, occupied_bytes, total_bytes
@@ -34,6 +36,8 @@ _STORED_SHARE = 8
 """The graph is stored when it takes at most this part of the machine's memory: less arithmetic than the adjoint."""
 
 _GIB = 2**30
+
+FORWARDS_PER_TRAINING_STEP = 3
 
 FORWARDS_PER_STEP = 12
 """Operations of a student step and its adjoint, in forward passes."""
@@ -280,6 +284,27 @@ def _fewer_weights(need: Estimate, asked: Settings, machine: Machine) -> tuple[S
     fewest = min(choices, key=lambda one: peak(need, one))
     fewer = next((one for one in choices if peak(need, one) <= machine.limit), fewest)
     return fewer, f"weights kept at every {fewer.keep_every}. step" if fewer.keep_every > 1 else "all weights kept"
+
+
+def matching_compiled(session: Session, problem: Problem) -> bool:
+    """Return whether a method that compares batches compiles that: from the plan, or decided now and written there."""
+    method = session.config.method
+    if not isinstance(method, ClassMatching):
+        return False
+    if session.plan.matching_compiled is None:
+        images = session.config.iterations * method.batch_real * session.data.classes
+        forwards = FORWARDS_PER_TRAINING_STEP * images
+        worth = worth_compiling(session, forwards * forward_operations(problem.network, session.data.card.shape))
+        network = problem.network.name
+        fails = worth and compiler_fails(session, network, lambda: _try_matching(method, problem)) is not None
+        session.change_plan(matching_compiled=worth and not fails)
+    return bool(session.plan.matching_compiled)
+
+
+def _try_matching(method: Any, problem: Problem) -> None:
+    rng = Randomness(0).child("planning")
+    compiled = replace(problem, compiled=True)
+    method.gradient(compiled, begin(method, compiled, rng), rng.at(1))
 
 
 def worth_compiling(session: Session, operations: int) -> bool:

@@ -15,12 +15,16 @@ from datadistill.networks import FlatNetwork
 from datadistill.runtime.device import total_bytes, usable_cores
 from datadistill.runtime.executor import Executor, SideBySide
 from datadistill.stages.memory import estimate
-from datadistill.stages.planning import compiler_fails, forward_operations, worth_compiling
+from datadistill.stages.planning import (
+    FORWARDS_PER_TRAINING_STEP,
+    compiler_fails,
+    forward_operations,
+    worth_compiling,
+)
 from datadistill.stages.session import Session
 from datadistill.training.fit import Examples, Fitted, fit
 from datadistill.training.schedules import TrainingRecipe
 
-FORWARDS_PER_TRAINING_STEP = 3
 _TRIED_IMAGES = 8
 
 _WORTH_SIDE_BY_SIDE = 4

@@ -14,7 +14,15 @@ from datadistill.core.randomness import Randomness
 from datadistill.data.preprocess import Preprocess, load_preprocess
 from datadistill.runtime.atomic import read_tensors, write_tensors
 from datadistill.runtime.records import load_record, save_record
-from datadistill.synthetic.pictures import REPETITIONS, save_grid, save_repeated, tidy_columns
+from datadistill.synthetic.pictures import (
+    MOST_BATCHES,
+    REPETITIONS,
+    save_grid,
+    save_repeated,
+    save_steps,
+    step_label,
+    tidy_columns,
+)
 from datadistill.synthetic.texture import Texture
 
 
@@ -55,6 +63,33 @@ class SyntheticSet:
         """Return the tensors that are present, by field name."""
         names = ("images", "targets", "student_lr", "order")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A batch of a set that prescribes its order.
+
+    Attributes:
+        rows: Of the set, as they stand together.
+        steps: When the batch is used, counted from 0.
+        rates: The learned step size of each of these steps; empty where none was learned.
+    """
+
+    rows: tuple[int, ...]
+    steps: tuple[int, ...]
+    rates: tuple[float, ...]
+
+
+def visits(synthetic: SyntheticSet) -> tuple[Visit, ...]:
+    """Return the different batches of a set in the order in which they are first used; none where it has no order."""
+    if synthetic.order is None:
+        return ()
+    steps: dict[tuple[int, ...], list[int]] = {}
+    for step, rows in enumerate(synthetic.order.tolist()):
+        steps.setdefault(tuple(rows), []).append(step)
+    rates = synthetic.student_lr.tolist() if synthetic.student_lr is not None else []
+    rates = rates * len(synthetic.order) if len(rates) == 1 else rates
+    return tuple(Visit(rows, tuple(at), tuple(rates[t] for t in at if rates)) for rows, at in steps.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +192,11 @@ def save_artifact(folder: Path, artifact: Artifact) -> Card:
     columns = tidy_columns(artifact.card.ipc, len(artifact.card.classes))
     pixels = artifact.pixels()
     save_grid(folder / "grid.png", pixels, columns)
+    batches = visits(artifact.synthetic)
+    if batches:
+        shown = batches[:MOST_BATCHES]
+        labels = [step_label(batch.steps, batch.rates) for batch in shown]
+        save_steps(folder / "steps.png", [pixels[list(batch.rows)] for batch in shown], labels)
     if artifact.card.texture is not None:
         for kind in REPETITIONS:
             save_repeated(folder / f"{kind}.png", pixels[:: artifact.card.ipc], kind)
@@ -184,6 +224,8 @@ def load_artifact(folder: Path | str) -> Artifact:
         raise CorruptFileError(
             f"{folder}: the tensors do not have the shapes on the card ({n} images of {card.image_shape})"
         )
+    if (wrong := _wrong_steps(tensors.get("order"), tensors.get("student_lr"), len(images))) is not None:
+        raise CorruptFileError(f"{folder / 'synthetic.safetensors'}: {wrong}")
     if foreign := set(tensors) - {field.name for field in fields(SyntheticSet) if field.name != "logits"}:
         raise CorruptFileError(f"{folder / 'synthetic.safetensors'}: holds a tensor '{min(foreign)}' of no known use")
     try:
@@ -191,3 +233,14 @@ def load_artifact(folder: Path | str) -> Artifact:
     except UsageError as error:
         raise CorruptFileError(f"{folder / 'card.json'}: {error}") from error
     return Artifact(SyntheticSet(**tensors, logits=card.label_kind == "logits"), card, preprocess)
+
+
+def _wrong_steps(order: Tensor | None, rates: Tensor | None, n: int) -> str | None:
+    """Say what is wrong with the steps a set of ``n`` images prescribes; None where nothing is."""
+    if order is None:
+        return None
+    if order.is_floating_point() or order.dim() != 2 or not order.numel() or not 0 <= order.min() <= order.max() < n:
+        return f"'order' must hold rows of the set, 0 to {n - 1}, for every step"
+    if rates is not None and len(rates) not in (1, len(order)):
+        return f"{len(rates)} step sizes do not fit {len(order)} steps"
+    return None

@@ -1,10 +1,11 @@
 """Pictures of images: grids of enlarged pixels, written with Pillow."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from datadistill.core.arrays import Images
 from datadistill.runtime.atomic import replacing
@@ -16,6 +17,10 @@ Repetition = Literal["tiling", "strip"]
 REPETITIONS: dict[Repetition, tuple[int, int, int]] = {"tiling": (2, 2, 5), "strip": (1, 5, 1)}
 """How a texture is shown on a wall: laid so often down and along, and how many stand in a row."""
 _MOST_REPEATED = 10
+MOST_BATCHES = 20
+"""Batches of a set with an order that are shown."""
+_MOST_IN_ROW = 25
+_MOST_STEPS = 6
 
 
 def tidy_columns(ipc: int, classes: int) -> int:
@@ -55,6 +60,39 @@ def repeated(pixels: Images, kind: Repetition) -> Image.Image:
     down, along, columns = REPETITIONS[kind]
     shown = pixels[:_MOST_REPEATED].repeat(1, 1, down, along)
     return grid(shown, min(columns, len(shown)))
+
+
+def step_label(steps: Sequence[int], rates: Sequence[float]) -> str:
+    """Return when a batch is used, counted from 1, and with which step sizes: ``steps 1, 11: 0.021, 0.019``."""
+    times = ", ".join(f"{step + 1:,}" for step in steps[:_MOST_STEPS]) + (", …" if len(steps) > _MOST_STEPS else "")
+    sizes = ", ".join(f"{rate:.3g}" for rate in rates[:_MOST_STEPS]) + (", …" if len(rates) > _MOST_STEPS else "")
+    return f"step{'s' if len(steps) > 1 else ''} {times}" + (f": {sizes}" if sizes else "")
+
+
+def step_rows(batches: Sequence[Images], labels: Sequence[str]) -> Image.Image:
+    """Return a picture with a row per batch, a line of text under each; the first 25 images of every batch.
+
+    Args:
+        batches: In [0, 1], at least one.
+        labels: As many: when each is used.
+    """
+    rows = [grid(batch[:_MOST_IN_ROW], min(len(batch), _MOST_IN_ROW)).convert("RGB") for batch in batches]
+    font = ImageFont.load_default()
+    high = round(max(font.getbbox(label)[3] for label in labels)) + 2 * _GAP
+    wide = max(*(row.width for row in rows), *(round(font.getlength(label)) + 2 * _GAP for label in labels))
+    canvas = Image.new("RGB", (wide, sum(row.height + high for row in rows)), "white")
+    pen, top = ImageDraw.Draw(canvas), 0
+    for row, label in zip(rows, labels, strict=True):
+        canvas.paste(row, (0, top))
+        pen.text((_GAP, top + row.height), label, fill="black", font=font)
+        top += row.height + high
+    return canvas
+
+
+def save_steps(path: Path, batches: Sequence[Images], labels: Sequence[str]) -> None:
+    """Write :func:`step_rows` as PNG, atomically."""
+    with replacing(path) as aside:
+        step_rows(batches, labels).save(aside, format="PNG")
 
 
 def save_grid(path: Path, pixels: Images, columns: int) -> None:

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import torch
 
-from datadistill.core.arrays import Images, Logits, Params, Statistics
+from datadistill.core.arrays import Images, Labels, Logits, Params, Statistics
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.compiler import compile_whole
 from datadistill.training.fit import Examples
@@ -21,17 +21,34 @@ def accuracy(
     Raises:
         ValueError: If there are no examples.
     """
-    if not len(examples):
+    predicted = predictions(network, params, statistics, examples, compiled=compiled)
+    return accuracy_of(predicted, examples.targets)
+
+
+def accuracy_of(predicted: Labels, labels: Labels) -> float:
+    """Return the fraction of predictions that are right.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if not len(predicted):
         raise ValueError("accuracy over no images is not defined")
+    return int((predicted == labels).sum()) / len(predicted)
+
+
+def predictions(
+    network: FlatNetwork, params: Params, statistics: Statistics, examples: Examples, *, compiled: bool = False
+) -> Labels:
+    """Return the class that the network gives each of ``examples``."""
     whole = _compiled(network.original, torch.get_num_threads()) if compiled else network
-    right = torch.zeros((), dtype=torch.int64, device=params.device)
+    predicted = []
     with torch.no_grad():
         for start in range(0, len(examples), _TEST_BATCH):
             rows = slice(start, start + _TEST_BATCH)
             images = examples.prepare(examples.images[rows])
             logits = (whole if len(images) == _TEST_BATCH else network)(params, images, statistics)
-            right += (logits.argmax(1) == examples.targets[rows]).sum()
-    return right.item() / len(examples)
+            predicted.append(logits.argmax(1))
+    return torch.cat(predicted) if predicted else examples.targets.new_empty(0)
 
 
 @lru_cache(maxsize=16)

@@ -26,8 +26,25 @@ class GSAM:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Adam:
+    """Adam (Kingma and Ba, ICLR 2015) instead of SGD; its β₁ is the momentum of the recipe.
+
+    Attributes:
+        decay: β₂, of the mean of squared gradients, in [0, 1).
+        eps: ε, added to its root; positive.
+    """
+
+    decay: float = 0.999
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.decay < 1 and self.eps > 0):
+            raise ValueError(f"decay must be in [0, 1), eps positive, got {self.decay} and {self.eps}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
-    """SGD with momentum and a step-size schedule.
+    """SGD with momentum, or Adam, and a step-size schedule.
 
     Attributes:
         epochs: Passes over the set, at least 1.
@@ -40,7 +57,8 @@ class TrainingRecipe:
         reset_momentum: Whether the momentum is forgotten when the step size drops; with ``step`` only.
         extra_epoch: Whether one epoch more is run, and the drop comes two epochs later, as in loops that
             count from 0 to ``epochs`` inclusive and drop after the epoch of index ``epochs // 2 + 1``.
-        gsam: Makes the gradient sharpness-aware before SGD gets it; absent for the plain one.
+        gsam: Makes the gradient sharpness-aware before the optimiser gets it; absent for the plain one.
+        adam: Makes the optimiser Adam; absent for SGD.
     """
 
     epochs: int
@@ -53,6 +71,7 @@ class TrainingRecipe:
     reset_momentum: bool = False
     extra_epoch: bool = False
     gsam: GSAM | None = None
+    adam: Adam | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
