@@ -14,10 +14,10 @@ holds the two together. No number on it is typed in.
 ```bash
 python benchmarks/run.py mtt --data-root DIR            # one iteration of trajectory matching
 python benchmarks/run.py mtt --memory --data-root DIR   # its peak of memory with 10 and with 80 student steps
-python benchmarks/run.py dd --data-root DIR             # one iteration of Dataset Distillation, 1 and 8 students
 python benchmarks/run.py dm --data-root DIR             # one iteration of distribution matching
 python benchmarks/run.py dc --data-root DIR             # one update by gradient matching
 python benchmarks/run.py cclom --data-root DIR          # the contrastive term, once
+python benchmarks/run.py dd --data-root DIR             # one iteration of Dataset Distillation, 1 and 8 students
 python benchmarks/run.py experts --data-root DIR        # an epoch of an expert over 5,000 images
 python benchmarks/run.py evaluate --data-root DIR       # five networks, ten epochs each, and their tests
 ```

@@ -191,13 +191,13 @@ def build(job: Job) -> Variant:
     """Return the variant of that name."""
     sides: dict[str, tuple[Callable[[Job], Variant], Callable[[Job], Variant]]] = {
         "mtt": (ReferenceTrajectories, OurTrajectories),
+        "dm": (classwise.ReferenceMatching, classwise.OurMatching),
+        "dc": (classwise.ReferenceMatching, classwise.OurMatching),
+        "cclom": (classwise.ReferenceTerm, classwise.OurTerm),
         "dd": (
             lambda job: distillation.Published(distilling(job)),
             lambda job: distillation.Ours(distilling(job), job.variant),
         ),
-        "dm": (classwise.ReferenceMatching, classwise.OurMatching),
-        "dc": (classwise.ReferenceMatching, classwise.OurMatching),
-        "cclom": (classwise.ReferenceTerm, classwise.OurTerm),
         "experts": (ReferenceExpert, OurExpert),
         "evaluate": (ReferenceEvaluation, OurEvaluation),
     }

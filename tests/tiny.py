@@ -55,10 +55,10 @@ _SEGMENTS = {
 }
 _MTT, _ATT = MTT(**_SEGMENTS), ATT(**_SEGMENTS, average_decay=0.9)
 _DATM = DATM(**_SEGMENTS, first_max_start_epoch=1, expansion_iterations=2, label_lr=1.0, loss_threshold=2.0)
-_BACKPROP = BackProp(batches=2, passes=2, student_lr=0.1, image_lr=0.02, batch_real=16, networks=2)
-
 _DM = DM(batch_real=8, image_lr=1.0)
 _DC = DC(outer_loop=2, inner_loop=2, batch_real=8, image_lr=1.0, network_lr=0.1, batch_train=4)
+_BACKPROP = BackProp(batches=2, passes=2, student_lr=0.1, image_lr=0.02, batch_real=16, networks=2)
+
 _APM = APM(image_lr=5.0, refresh_every=2, snapshots=2, student_epochs=4, chunk=4)
 
 SETTINGS: dict[str, Setting] = {

@@ -337,8 +337,8 @@ def test_every_recipe_is_read_says_what_it_is_and_comes_back_from_toml(name: str
     assert first.startswith("# ")
     assert first.endswith(".")
     assert 20 < len(first) <= 120
-    others = ("ftd_", "tesla_", "dsa_", "dd_", "rat_bptt_")  # settings of another
-    assert config.method_name in name or name.startswith(others)
+    settings = ("ftd_", "tesla_", "dsa_", "dd_", "rat_bptt_")  # of other methods
+    assert config.method_name in name or name.startswith(settings)
     assert f"ipc{config.ipc}" in name or name.endswith(("_quick", "_short", "_digits"))
     assert re.sub(r"-\d+$", "", config.dataset).replace("-", "_") in name  # without the size
 
