@@ -59,7 +59,7 @@ class Case:
         """Return sizes that show no more than that everything runs."""
         small = replace(self, ipc=1, student_steps=2, depth=2, width=8, original_seconds=None)
         if self.network:
-            small = replace(small, ipc=2, student_steps=4, passes=2, students=2, real_batch=8)
+            small = replace(small, ipc=2, student_steps=4, passes=2, students=2)
         return replace(
             small, real_images=96, test_images=64, batch_size=32, networks=2, epochs=2, batch_real=8, term_real=64
         )
