@@ -15,7 +15,6 @@ class Case:
         network: Of ``dd``, by name; empty for a ConvNet.
         passes: Of ``dd``: how often a student goes through its batches, which are ``student_steps / passes``.
         students: Of ``dd``: students per iteration.
-        real_batch: Of ``dd``: real images in the loss.
         nearest: Whether the student ends where it is nearest to the target, as in ATT.
         zca: Whether images are whitened.
         depth: Blocks of the ConvNet.
@@ -25,7 +24,7 @@ class Case:
         batch_size: Of ordinary training.
         networks: Networks that are evaluated.
         epochs: Passes of each over the synthetic set.
-        batch_real: Real images per class that are matched.
+        batch_real: Real images per class that are matched; of ``dd``, all of them in the loss.
         term_real: Real images that the reference of the contrastive term draws in every iteration.
         original_seconds: What the original code takes on two cores (``seconds`` of ``reference``, or
             ``training_seconds`` of one network where it is evaluated); ``None`` where that is not known.
@@ -38,7 +37,6 @@ class Case:
     network: str = ""
     passes: int = 1
     students: int = 1
-    real_batch: int = 256
     nearest: bool = False
     zca: bool = False
     depth: int = 3
@@ -61,7 +59,7 @@ class Case:
         """Return sizes that show no more than that everything runs."""
         small = replace(self, ipc=1, student_steps=2, depth=2, width=8, original_seconds=None)
         if self.network:
-            small = replace(small, ipc=2, student_steps=4, passes=2, students=2, real_batch=8)
+            small = replace(small, ipc=2, student_steps=4, passes=2, students=2)
         return replace(
             small, real_images=96, test_images=64, batch_size=32, networks=2, epochs=2, batch_real=8, term_real=64
         )

@@ -58,7 +58,7 @@ class Given:
     def real(self, number: int) -> tuple[Tensor, Tensor]:
         """Return the real images of iteration ``number`` and their labels."""
         images, labels = self.data.train
-        rows = torch.randperm(len(labels), generator=problem.RNG.at(number).stream("real"))[: self.case.real_batch]
+        rows = torch.randperm(len(labels), generator=problem.RNG.at(number).stream("real"))[: self.case.batch_real]
         rows = rows.to(labels.device)
         seen = problem.preprocess(labels.device)(images[rows])
         return problem.cut(self.case, seen).to(self.dtype), labels[rows]

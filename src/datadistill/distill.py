@@ -133,7 +133,7 @@ def check_metrics(row: Row) -> None:
         return
     iteration = int(row["iteration"])
     shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "iteration")
-    remedy = "try a smaller image_lr or student_lr_lr, or fewer student_steps"
+    remedy = "try a smaller image_lr, student_lr or student_lr_lr, or fewer steps of the student"
     if not all(map(math.isfinite, row.values())):
         raise NonFiniteError(f"iteration {iteration}: a metric is not finite ({shown}); {remedy}")
     if row.get("student_lr", 0.0) > _MAX_STUDENT_LR:

@@ -1,7 +1,7 @@
 """One file per method, named as in its paper.
 
-Methods never import each other: what two share goes down a floor, or into ``base``, ``draws``, ``segments`` and
-``student``, which are none.
+Methods never import each other: what two share goes down a floor, or into ``base``, ``classwise``, ``draws``,
+``segments`` and ``student``, which are none.
 """
 
 from dataclasses import dataclass
