@@ -36,7 +36,7 @@ CASES: dict[str, Facts] = {
     "ipc1 adjoint compiled": _ADJOINT | {"compiled": True},
     "ipc1 stored": _ADJOINT | {"strategy": "stored"},
     "ipc1 stored compiled": _ADJOINT | {"strategy": "stored", "compiled": True},
-    "ipc1 keep_every 10": _ADJOINT | {"steps": 100, "keep_every": 10},
+    "ipc1 keep_every 10": _ADJOINT | {"steps": 50, "keep_every": 10},
     "ipc10 micro_batch 25": _ADJOINT | {"ipc": 10, "steps": 3, "micro_batch": 25},
     "ipc10 batch_syn 20": _ADJOINT | {"ipc": 10, "steps": 10, "batch_syn": 20},
     "ipc10 adjoint": _ADJOINT | {"ipc": 10, "steps": 3},

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from datadistill.data import from_dataset as from_dataset
     from datadistill.data import load_dataset as load_dataset
     from datadistill.evaluate.protocol import Protocol as Protocol
+    from datadistill.methods import APM as APM
     from datadistill.methods import ATT as ATT
     from datadistill.methods import DATM as DATM
     from datadistill.methods import DC as DC
     from datadistill.methods import DM as DM
     from datadistill.methods import METHODS as METHODS
     from datadistill.methods import MTT as MTT
+    from datadistill.methods import BackProp as BackProp
     from datadistill.networks import build_network as build_network
     from datadistill.pipeline import Outcome as Outcome
     from datadistill.pipeline import run as run
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "Artifact": "synthetic.artifact",
     "METHODS": "methods",
+    "APM": "methods",
     "ATT": "methods",
+    "BackProp": "methods",
     "DATM": "methods",
     "DC": "methods",
     "DM": "methods",

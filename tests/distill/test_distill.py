@@ -86,7 +86,7 @@ class TestOrder:
 
         distill(method, problem, iterations=2, rng=Randomness(0), observers=[first, second])
         each = ("gradient", "advance", "first", "second")
-        assert method.log == [("init", 0), *((what, i) for i in (1, 2) for what in each)]
+        assert method.log == [("init", 0), ("advance", 0), *((what, i) for i in (1, 2) for what in each)]
 
     def test_observers_see_the_set_of_that_iteration(self, problem):
         sets = []

@@ -139,6 +139,7 @@ class TestProtocols:
         "neighbours": 1,
         "norm": 2.0,
         "peak": False,
+        "save_networks": False,
     }
 
     def test_default(self):

@@ -9,7 +9,7 @@ import tiny
 from datadistill.core.errors import ConfigError
 from datadistill.core.randomness import Randomness
 from datadistill.core.structure import structure
-from datadistill.methods import METHODS, MTT, step
+from datadistill.methods import METHODS, MTT, Unrolled, step
 from datadistill.unroll import draw_steps
 from reference.unroll import train_and_differentiate
 
@@ -75,12 +75,8 @@ def test_needs_experts_up_to_the_latest_target(expert_epochs, max_start_epoch, n
 
 
 def test_says_how_far_it_unrolls():
-    assert vars(MTT(**NEEDED, batch_syn=7).unrolled) == {
-        "steps": 3,
-        "batch_size": 7,
-        "trainings": 1,
-        "whole_images": False,
-    }
+    assert MTT(**NEEDED, batch_syn=7).unrolled == Unrolled(3, 7)
+    assert MTT(**NEEDED, segments=2).unrolled == Unrolled(3, None, 2)
 
 
 def test_the_defaults_are_those_of_the_reference_implementation():

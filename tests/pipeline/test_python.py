@@ -22,8 +22,12 @@ from system.tiny_run import RECIPE, TINY, finished
 
 NAMES = [
     "Artifact",
+    "APM",
     "ATT",
+    "BackProp",
     "DATM",
+    "DC",
+    "DM",
     "METHODS",
     "MTT",
     "Outcome",

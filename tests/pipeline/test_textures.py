@@ -69,7 +69,7 @@ def test_canvases_that_say_nothing_are_what_the_run_says(outcome: dd.Outcome, tm
 
 
 def test_too_few_real_images_for_the_canvases_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    settings = (*TINY, "texture.canvas=2", "ipc=40")
+    settings = (*TINY, "texture.canvas=2", "texture.start=tiles", "ipc=40")
     with pytest.raises(
         UsageError, match=r"has \d+ training images, ipc is 40 with 4 on a canvas.*; at most 33 are possible"
     ):

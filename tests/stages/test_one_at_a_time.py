@@ -42,7 +42,7 @@ def test_a_run_does_not_go_on_with_other_experts(tmp_path: Path) -> None:
     used = read_json(run.experts)
     used["checksums"] = dict.fromkeys(used["checksums"], "0" * 32)
     write_json(run.experts, used)
-    with pytest.raises(RunError, match="not the experts this run was started with"):
+    with pytest.raises(RunError, match="not the networks this run was started with"):
         run_distill(open_run(run.root))
 
 

@@ -141,4 +141,4 @@ def test_the_images_of_a_run_follow_the_schedule_of_the_method(tmp_path):
     assert rates == pytest.approx([8.0, 8.0 * (1 + math.sqrt(0.5)) / 2, 4.0, 8.0 * (1 - math.sqrt(0.5)) / 2])
     assert state.rules["student_lr"] == Rule(lr=method.student_lr_lr, momentum=method.momentum)
     with pytest.raises(ValueError, match="how many iterations"):
-        method.init(tiny.problem(tmp_path), Randomness(0))
+        method.init(replace(problem, iterations=None), Randomness(0))
