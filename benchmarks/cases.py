@@ -17,6 +17,7 @@ class Case:
         students: Of ``dd``: students per iteration.
         nearest: Whether the student ends where it is nearest to the target, as in ATT.
         zca: Whether images are whitened.
+        canvas: Images side by side on a canvas of textures; 0 for ordinary images.
         depth: Blocks of the ConvNet.
         width: Its channels.
         real_images: Training images.
@@ -39,6 +40,7 @@ class Case:
     students: int = 1
     nearest: bool = False
     zca: bool = False
+    canvas: int = 0
     depth: int = 3
     width: int = 128
     real_images: int = 5_000
@@ -69,6 +71,7 @@ CASES = {
     "mtt": (
         Case(benchmark="mtt", name="ipc1", ipc=1, student_steps=20, original_seconds=0.87),
         Case(benchmark="mtt", name="ipc1_zca", ipc=1, student_steps=20, zca=True),
+        Case(benchmark="mtt", name="ipc1_texture", ipc=1, student_steps=20, canvas=2),
         Case(benchmark="mtt", name="att_ipc1", ipc=1, student_steps=20, nearest=True),
         Case(benchmark="mtt", name="att_ipc10", ipc=10, student_steps=10, nearest=True),
         # All 500 images in every step, as published, but 2 steps and not 30 (MTT) or 50 (ATT): the graph of those

@@ -35,4 +35,12 @@ class Job:
         """Draw the student steps of iteration ``number``: the same for every variant."""
         steps, n = self.case.student_steps, self.case.images
         rng = problem.RNG.at(number)
-        return draw_steps(rng, problem.AUGMENT, images=n, steps=steps, batch_size=None, device=self.device)
+        return draw_steps(
+            rng,
+            problem.AUGMENT,
+            images=n,
+            steps=steps,
+            batch_size=None,
+            device=self.device,
+            texture=problem.texture(self.case),
+        )

@@ -13,6 +13,7 @@ from datadistill.core.randomness import Randomness
 from datadistill.data import Preprocess, load_dataset, load_preprocess
 from datadistill.data.zca import fit_zca
 from datadistill.networks import FlatNetwork, build_network
+from datadistill.synthetic.texture import Texture
 from datadistill.training.fit import Examples, Fitted, fit
 from datadistill.training.schedules import TrainingRecipe
 
@@ -55,6 +56,11 @@ def flat_network(case: Case) -> FlatNetwork:
     return build_network(case.network or f"convnet-{case.depth}-w{case.width}", shape(case), CLASSES)
 
 
+def texture(case: Case) -> Texture | None:
+    """Return how the synthetic images are seen, where they are canvases."""
+    return Texture(canvas=case.canvas) if case.canvas else None
+
+
 def shape(case: Case) -> tuple[int, int, int]:
     """Return channels, height and width of what the network sees: of CIFAR-10, or, for LeNet, of MNIST."""
     return (1, 28, 28) if case.network.startswith("lenet") else (3, 32, 32)
@@ -82,7 +88,9 @@ def prepare(case: Case, data_root: str | None, folder: Path) -> str:
     epochs = max(1, _SEGMENT_STEPS * case.batch_size // len(examples))
     recipe = TrainingRecipe(epochs=epochs, batch_size=case.batch_size)
     *_, end = fit(network, Fitted.start(network, start), examples, recipe, AUGMENT, RNG)
-    problem = Problem(train, test, space(train[0][rows]), train[1][rows], start, end.params)
+    images, view = space(train[0][rows]), texture(case)
+    images = images if view is None else view.assemble(images)
+    problem = Problem(train, test, images, train[1][rows], start, end.params)
     torch.save(vars(problem), folder / _FILE)
     return words
 

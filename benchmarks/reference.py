@@ -167,6 +167,13 @@ def augment_at_random(x: Tensor) -> Tensor:
     return augment(x, operation, torch.rand(x.size(0), 3, device=x.device))
 
 
+def rolled(canvases: Tensor, corners: Tensor) -> Tensor:
+    """Return the upper left quarter of every canvas, rolled so that it begins at its corner."""
+    size = canvases.shape[2] // 2
+    pairs = zip(canvases, corners.tolist(), strict=True)
+    return torch.stack([torch.roll(image, (-down, -along), (1, 2))[:, :size, :size] for image, (down, along) in pairs])
+
+
 class TrajectoryMatching:
     """The outer loop of MTT and ATT: unrolled SGD with ``create_graph``, two optimisers.
 
@@ -199,15 +206,17 @@ class TrajectoryMatching:
             torch.optim.SGD([self.student_lr], lr=1e-5, momentum=0.5),
         )
 
-    def gradient(self, draws: Any) -> tuple[Tensor, Tensor]:
+    def gradient(self, draws: Any, corners: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the gradients of images and step size.
 
         Args:
             draws: Per step an operation and its numbers (:class:`datadistill.augment.Draws`).
+            corners: Of textures, per step and canvas, how far the canvas is rolled, ``[t n 2]``.
         """
         params = [self.start.clone().requires_grad_()]
         for step in range(self.steps):
-            x = augment(self.images, draws[step].operations[0], draws[step].uniforms)
+            seen = self.images if corners is None else rolled(self.images, corners[step])
+            x = augment(seen, draws[step].operations[0], draws[step].uniforms)
             loss = F.cross_entropy(self.network(x, params[-1]), self.labels)
             (gradient,) = torch.autograd.grad(loss, params[-1], create_graph=True)
             params.append(params[-1] - self.student_lr * gradient)
@@ -223,9 +232,9 @@ class TrajectoryMatching:
         assert self.images.grad is not None and self.student_lr.grad is not None
         return self.images.grad, self.student_lr.grad
 
-    def iterate(self, draws: Any) -> None:
+    def iterate(self, draws: Any, corners: Tensor | None = None) -> None:
         """Take one outer iteration."""
-        self.gradient(draws)
+        self.gradient(draws, corners)
         for optimizer in self.optimizers:
             optimizer.step()
 

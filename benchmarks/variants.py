@@ -50,11 +50,15 @@ class ReferenceTrajectories:
 
     def gradient(self, number: int) -> Gradient:
         """Return the gradient of iteration ``number``, and change nothing."""
-        return self.loop.gradient(self.job.steps(number).draws)
+        return self.loop.gradient(*self._draws(number))
 
     def turn(self, number: int) -> None:
         """Take one outer iteration."""
-        self.loop.iterate(self.job.steps(number).draws)
+        self.loop.iterate(*self._draws(number))
+
+    def _draws(self, number: int) -> tuple[Any, Tensor | None]:
+        steps, size = self.job.steps(number), self.loop.images.shape[2]
+        return steps.draws, None if steps.offsets is None else (steps.offsets * size).long()
 
 
 class OurTrajectories:
