@@ -168,7 +168,7 @@ def _arguments() -> argparse.Namespace:
         default=os.environ.get("DATADISTILL_DATA"),
         help="folder with cifar-10-batches-py; default $DATADISTILL_DATA; without one, seeded noise",
     )
-    parser.add_argument("--out", type=Path, help="write all results to this file, as JSON")
+    parser.add_argument("--out", type=Path, help="write results to this file, as JSON; those of other cases in it stay")
     parser.add_argument("--case", help="only the case of this name")
     parser.add_argument("--memory", action="store_true", help="mtt: peak memory with 10 and with 80 student steps")
     parser.add_argument("--tiny", action="store_true", help="tiny sizes, to see that everything runs")
@@ -178,7 +178,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Run the command; return the exit code."""
     options = _arguments()
-    results = []
+    results: list[Facts] = []
     for full in CASES[options.benchmark]:
         if options.case not in (None, full.name):
             continue
@@ -188,6 +188,15 @@ def main() -> int:
             memory = options.memory and case.benchmark == "mtt"
             results.append(measure_memory(bench) if memory else measure(bench, options.rounds))
         print(json.dumps(results[-1]) if options.json else summary.table(results[-1]), flush=True)
-    if options.out:
-        options.out.write_text(json.dumps({"results": results}, indent=1) + "\n")
+        if options.out:
+            _write(options.out, results[-1], options.benchmark)
     return 0
+
+
+def _write(path: Path, result: Facts, benchmark: str) -> None:
+    """Add the result of a case to a file, or put it in the place of an older one; in the order of the cases."""
+    known = json.loads(path.read_text())["results"] if path.exists() else []
+    found = {one["name"]: one for one in (*known, result)}
+    order = [case.name for case in CASES[benchmark]]
+    results = sorted(found.values(), key=lambda one: order.index(one["name"]) if one["name"] in order else -1)
+    path.write_text(json.dumps({"results": results}, indent=1) + "\n")

@@ -25,7 +25,7 @@ from datadistill.experts.store import Sidecar, sidecar_path, trajectory_path, wr
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.atomic import locked, read_tensors, write_json, write_tensors
 from datadistill.runtime.executor import Executor, InProcess, SideBySide, check_cancelled
-from datadistill.runtime.progress import Reporter
+from datadistill.runtime.progress import Reporter, follow
 from datadistill.runtime.records import load_record, save_record
 from datadistill.training.accuracy import accuracy
 from datadistill.training.fit import Examples, Fitted, fit
@@ -78,12 +78,19 @@ def train_experts(
         if executor is None or isinstance(executor, InProcess | SideBySide):
             _train_here(task, missing, executor or InProcess(), seen)
         else:
-            for position, _ in executor.run(_train_whole, [(task, index) for index in missing]):
-                bar.advance(epochs, f"network {missing[position] + 1}/{count} done")
-                if stop():
-                    break
+            with follow(bar, lambda: sum(_epochs_done(task, index) for index in missing)):
+                for _ in executor.run(_train_whole, [(task, index) for index in missing]):
+                    if stop():
+                        break
     write_manifest(task.folder)
     return all(sidecar_path(task.folder, j).exists() for j in range(count))
+
+
+def _epochs_done(task: ExpertTask, index: int) -> int:
+    """Return how many epochs of an expert are on disk, whoever trains it."""
+    if sidecar_path(task.folder, index).exists():
+        return task.recipe.training.epochs_run
+    return max(_epochs_on_disk(_partial_path(task.folder, index)), default=0)
 
 
 def _train_here(task: ExpertTask, missing: list[int], executor: Executor, seen: Callable[[int, float], bool]) -> None:
