@@ -14,6 +14,7 @@ from datadistill.augment import DSA, FULL_STRATEGY, Draws
 from datadistill.core.randomness import Randomness
 from datadistill.losses.distance import normalised_distance
 from datadistill.networks import build_network
+from datadistill.synthetic.texture import Texture
 from datadistill.unroll import Steps, Unroll
 
 CASE = cases.CASES["mtt"][-1].tiny()
@@ -79,3 +80,10 @@ def test_operations_are_those_of_the_convolutions() -> None:
     first, other = operations.forward_operations(CASE)
     one_more_step = steps * CASE.images * (2 * first + 3 * other)
     assert operations.mtt_operations(CASE, "adjoint") == counter.operations + one_more_step
+
+
+def test_rolled_canvases_are_our_windows() -> None:
+    texture, rng = Texture(canvas=2), Randomness(1)
+    canvases = torch.randn(3, 3, 16, 16, generator=rng.stream("canvases"))
+    (offsets,) = texture.draw(rng, steps=1, batch=3)
+    assert torch.equal(reference.rolled(canvases, (offsets * 16).long()), texture.windows(canvases, offsets))
