@@ -122,6 +122,8 @@ def test_a_divided_run_ends_in_a_report(whole: Session) -> None:
 def test_what_cannot_be_divided_is_refused(whole: Session) -> None:
     with pytest.raises(ConfigError, match=r"ipc \(4\) must be a multiple of groups \(3\)"):
         load_recipe(RECIPE, (*TINY, *DIVIDED, "groups=3"))
+    with pytest.raises(ConfigError, match="have an order of their own and are not joined"):
+        load_recipe("dd_mnist_ipc10", ("groups=2", "ipc=20"))
     part = load_artifact(RunDir(groups_of(whole)[0].root).synthetic)
     ordered = replace(part, synthetic=replace(part.synthetic, order=torch.zeros(1, 1, dtype=torch.int64)))
     with pytest.raises(UsageError, match="cannot be joined"):

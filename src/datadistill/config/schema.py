@@ -200,6 +200,10 @@ class RunConfig:
             )
         if self.ipc % self.groups:
             raise ValueError(f"ipc ({self.ipc}) must be a multiple of groups ({self.groups})")
+        if self.groups > 1 and self.method.unrolled is not None and self.method.unrolled.ordered:
+            raise ValueError(
+                f"groups: sets of method '{self.method_name}' have an order of their own and are not joined"
+            )
         if self.workers > 1 and (self.side_by_side or 1) > 1:
             raise ValueError("either workers or side_by_side can be above 1, not both")
         if self.texture is not None and self.preprocess.partition(":")[0] == "zca":

@@ -40,7 +40,7 @@ from torch import Tensor
 from datadistill.core.arrays import Images, Targets
 from datadistill.core.randomness import Randomness
 from datadistill.experts import Teacher
-from datadistill.methods.base import Metrics, Need, Problem, TensorGradients, Unrolled
+from datadistill.methods.base import Metrics, Need, Problem, TensorGradients, WithoutStudents
 from datadistill.networks import FlatNetwork
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.synthetic.lazy import LazySet
@@ -51,7 +51,7 @@ from datadistill.training.schedules import TrainingRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class APM:
+class APM(WithoutStudents):
     """Adversarial prediction matching.
 
     Attributes:
@@ -103,16 +103,6 @@ class APM:
     def needs(self) -> frozenset[Need]:
         """Teachers."""
         return frozenset({"teachers"})
-
-    @property
-    def expert_epochs_needed(self) -> int:
-        """None."""
-        return 0
-
-    @property
-    def unrolled(self) -> Unrolled | None:
-        """Nothing is differentiated through training."""
-        return None
 
     @property
     def variant_names(self) -> tuple[str, ...]:

@@ -171,6 +171,20 @@ class SetState(Resumable, Protocol):
         ...
 
 
+class WithoutStudents:
+    """What methods have in common that differentiate through no training and need no experts."""
+
+    @property
+    def expert_epochs_needed(self) -> int:
+        """No expert is needed."""
+        return 0
+
+    @property
+    def unrolled(self) -> "Unrolled | None":
+        """Nothing is differentiated through training."""
+        return None
+
+
 @dataclass(frozen=True)
 class Unrolled:
     """How far a method differentiates through training; what the plan needs to know beforehand.
@@ -185,6 +199,7 @@ class Unrolled:
         real_batch: Real images in the loss at the end point, at most; 0 where it looks at none.
         whole_images: Whether the method looks at the synthetic images outside the student's steps as well, so that they
             have to be images and not textures.
+        ordered: Whether the set prescribes which rows each step uses, and its step size.
     """
 
     steps: int
@@ -195,6 +210,7 @@ class Unrolled:
     vectors: int = 1
     real_batch: int = 0
     whole_images: bool = False
+    ordered: bool = False
 
     def batch(self, images: int) -> int:
         """Return how many of ``images`` synthetic images a step uses."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from datadistill.core.arrays import Images
 from datadistill.core.randomness import Randomness
 from datadistill.data.sampling import draw_batches
-from datadistill.methods.base import Metrics, Need, Problem, TensorGradients, Unrolled
+from datadistill.methods.base import Metrics, Need, Problem, TensorGradients, WithoutStudents
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.synthetic.learnable import LearnableSet, Rates
 
@@ -42,7 +42,7 @@ L = TypeVar("L", bound=LearnableSet)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassMatching(ABC, Generic[L]):
+class ClassMatching(WithoutStudents, ABC, Generic[L]):
     """Synthetic images of a class that should do to a network what real images of it do.
 
     Attributes:
@@ -67,16 +67,6 @@ class ClassMatching(ABC, Generic[L]):
     def needs(self) -> frozenset[Need]:
         """Nothing."""
         return frozenset()
-
-    @property
-    def expert_epochs_needed(self) -> int:
-        """No expert is needed."""
-        return 0
-
-    @property
-    def unrolled(self) -> Unrolled | None:
-        """It does not differentiate through training."""
-        return None
 
     @property
     def variant_names(self) -> tuple[str, ...]:

@@ -68,7 +68,9 @@ class StudentTraining:
     def unrolled(self) -> Unrolled:
         """T steps on one of S batches."""
         vectors = 1 if self.rule is None else self.rule.vectors
-        return Unrolled(self.steps, parts=self.batches, window=self.window, vectors=vectors)
+        return Unrolled(
+            self.steps, parts=self.batches, window=self.window, vectors=vectors, ordered=self.order == "fixed"
+        )
 
     @property
     def rule(self) -> StudentOptimiser | None:

@@ -29,6 +29,7 @@ class LazySet(LearnableSet):
             raise ValueError("a lazy set learns its images only, by SGD")
         held = self.values["images"]
         self.current = torch.zeros(len(held), dtype=torch.int64, device=held.device)  # updates that a row has seen
+        self._none_late = True  # known here without asking the device
 
     @property
     def images(self) -> Images:
@@ -50,9 +51,12 @@ class LazySet(LearnableSet):
         self.values["images"][rows] = images - rule.lr_at(int(self.updates)) * velocity
         self.updates += 1
         self.current[rows] = int(self.updates)
+        self._none_late = not sparse
 
     def _up_to_date(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return images and velocities of some rows as they are after the last update."""
+        if self._none_late:
+            return self.values["images"][rows], self.velocities["images"][rows]
         rule, done = self.rules["images"], int(self.updates)
         moves = [0.0]  # by how many velocities a row moves that has seen so many updates, the last first
         for t in reversed(range(done)):
@@ -67,6 +71,11 @@ class LazySet(LearnableSet):
     def freeze(self) -> SyntheticSet:
         """Return a detached copy as a synthetic set."""
         return SyntheticSet(self.images.clone(), self.targets.clone())
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what :meth:`tensors` returned."""
+        super().restore(tensors)
+        self._none_late = bool((self.current == int(self.updates)).all())
 
     def tensors(self) -> dict[str, Tensor]:
         """Return values and momenta by name, and how late each row is."""
