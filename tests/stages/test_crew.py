@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from datadistill.config import load_recipe
-from datadistill.runtime.crew import crew
-from datadistill.runtime.executor import InProcess, SpawnPool
+from datadistill.runtime.executor import Executor, InProcess, SideBySide, SpawnPool
 from datadistill.runtime.ray_cluster import RayCluster
 from datadistill.stages import open_run, run_distill, run_experts
 from system.tiny_run import RECIPE, TINY
@@ -25,9 +24,9 @@ def files(folder: Path, *settings: str) -> list[bytes]:
     return [(session.run.synthetic / "synthetic.safetensors").read_bytes(), session.run.metrics.read_bytes()]
 
 
-@pytest.mark.parametrize("executor", [InProcess(), SpawnPool(2)])
-def test_results_come_in_the_order_of_the_arguments(executor: InProcess | SpawnPool) -> None:
-    with crew(executor, 100) as spread:
+@pytest.mark.parametrize("executor", [InProcess(), SideBySide(2), SpawnPool(2)])
+def test_results_come_in_the_order_of_the_arguments(executor: Executor) -> None:
+    with executor.crew(100) as spread:
         assert spread(plus, range(7)) == [100 + i for i in range(7)]
         assert spread(plus, []) == []
 
@@ -45,5 +44,5 @@ def test_segments_of_an_iteration_give_the_same_bytes_whoever_matches_them(
 @pytest.mark.slow
 def test_a_cluster_does_the_same() -> None:
     pytest.importorskip("ray")
-    with crew(RayCluster(workers=2), 100) as spread:
+    with RayCluster(workers=2).crew(100) as spread:
         assert spread(plus, range(7)) == [100 + i for i in range(7)]

@@ -20,7 +20,7 @@ from datadistill.data import Preprocess, RealData
 from datadistill.data.sampling import Rows, rows_by_class
 from datadistill.experts import ExpertStore, TeacherPool
 from datadistill.networks import FlatNetwork
-from datadistill.runtime.crew import Spread
+from datadistill.runtime.executor import Spread
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.synthetic.texture import Texture
 from datadistill.training.looking import LOOKED_AT

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -22,6 +23,14 @@ from datadistill.runtime.device import Precision, set_up
 
 A = TypeVar("A")
 B = TypeVar("B")
+
+Spread = Callable[[Callable[[Any, Any], Any], Sequence[Any]], list[Any]]
+"""``spread(task, arguments)``: the results of ``task(held, argument)``, in the order of the arguments."""
+
+_DIED = (
+    "a worker process died (killed, out of memory, or started from a script without "
+    "`if __name__ == '__main__'`); start again with --resume"
+)
 
 
 @runtime_checkable
@@ -37,6 +46,22 @@ class Executor(Protocol):
         """
         ...
 
+    def crew(self, held: Any) -> AbstractContextManager[Spread]:
+        """Return what does tasks on ``held`` with workers that stay, in every iteration anew, and lets them go.
+
+        What a task gives does not depend on how many workers there are.
+
+        Args:
+            held: Sent to every worker once; picklable, if there are workers.
+        """
+        ...
+
+
+@contextmanager
+def crew_of_one(held: Any) -> Iterator[Spread]:
+    """Yield what does tasks on ``held`` here, one after another."""
+    yield lambda task, arguments: [task(held, argument) for argument in arguments]
+
 
 @dataclass(frozen=True)
 class InProcess:
@@ -46,6 +71,10 @@ class InProcess:
         """Yield the results in order."""
         for index, argument in enumerate(arguments):
             yield index, task(argument)
+
+    def crew(self, held: Any) -> AbstractContextManager[Spread]:
+        """Return this process."""
+        return crew_of_one(held)
 
 
 class CancelledError(Exception):
@@ -116,6 +145,10 @@ class SideBySide:
                 thread.join()
             torch.set_num_threads(before)
 
+    def crew(self, held: Any) -> AbstractContextManager[Spread]:
+        """Return this thread: what threads share they would change."""
+        return crew_of_one(held)
+
 
 @dataclass(frozen=True)
 class SpawnPool:
@@ -136,7 +169,7 @@ class SpawnPool:
         pool = ProcessPoolExecutor(
             max_workers=min(self.workers, max(1, len(arguments))),
             mp_context=multiprocessing.get_context("spawn"),
-            initializer=start_worker,
+            initializer=_start_worker,
             initargs=(self.threads, self.precision),
         )
         try:
@@ -144,16 +177,49 @@ class SpawnPool:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BrokenProcessPool as error:
-            raise RunError(
-                "a worker process died (killed, out of memory, or started from a script without "
-                "`if __name__ == '__main__'`); start again with --resume"
-            ) from error
+            raise RunError(_DIED) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    @contextmanager
+    def crew(self, held: Any) -> Iterator[Spread]:
+        """Yield what does tasks on ``held`` in processes that stay.
+
+        Raises:
+            RunError: If a worker died.
+        """
+        pool = ProcessPoolExecutor(
+            max_workers=self.workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_take,
+            initargs=(self.threads, self.precision, held),
+        )
+
+        def in_processes(task: Callable[[Any, Any], Any], arguments: Sequence[Any]) -> list[Any]:
+            try:
+                return list(pool.map(_do, [task] * len(arguments), arguments))
+            except BrokenProcessPool as error:
+                raise RunError(_DIED) from error
+
+        try:
+            yield in_processes
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def start_worker(threads: int, precision: Precision) -> None:
-    """Set up a fresh process for tasks."""
+_held: list[Any] = []
+
+
+def _take(threads: int, precision: Precision, held: Any) -> None:
+    _start_worker(threads, precision)
+    _held[:] = [held]
+
+
+def _do(task: Callable[[Any, Any], Any], argument: Any) -> Any:
+    return task(_held[0], argument)
+
+
+def _start_worker(threads: int, precision: Precision) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
     set_up(threads, precision)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from datadistill.core.errors import RunError, UsageError
 from datadistill.runtime.allocator import keep_freed_memory
 from datadistill.runtime.device import Precision, set_up
+from datadistill.runtime.executor import Spread
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -78,30 +79,29 @@ class RayCluster:
             if mine:
                 ray.shutdown()
 
+    @contextmanager
+    def crew(self, held: Any) -> Iterator[Spread]:
+        """Yield what does tasks on ``held`` in actors that stay; one that dies is started again, its tasks repeated.
 
-@contextmanager
-def crew_on_ray(
-    cluster: RayCluster, held: Any
-) -> Iterator[Callable[[Callable[[Any, Any], Any], Sequence[Any]], list[Any]]]:
-    """Yield what does tasks on ``held`` in actors that stay; see :func:`~datadistill.runtime.crew.crew`.
+        Raises:
+            RunError: If the cluster cannot be reached, or an actor died more often than ``retries``.
+            UsageError: If Ray is not installed.
+        """
+        ray, mine = _connect(self)
+        try:
+            options = {"num_cpus": self.threads, "num_gpus": self.gpus, "max_restarts": self.retries}
+            actor = ray.remote(max_task_retries=self.retries, scheduling_strategy="SPREAD", **options)(_Actor)
+            shared = ray.put(held)
+            actors = [actor.remote(self.threads, self.precision, shared) for _ in range(self.workers)]
 
-    An actor that dies is started again, and its tasks are repeated.
-    """
-    ray, mine = _connect(cluster)
-    try:
-        options = {"num_cpus": cluster.threads, "num_gpus": cluster.gpus, "max_restarts": cluster.retries}
-        actor = ray.remote(max_task_retries=cluster.retries, scheduling_strategy="SPREAD", **options)(_Actor)
-        shared = ray.put(held)
-        actors = [actor.remote(cluster.threads, cluster.precision, shared) for _ in range(cluster.workers)]
+            def on_ray(task: Callable[[Any, Any], Any], arguments: Sequence[Any]) -> list[Any]:
+                sent = [actors[i % len(actors)].do.remote(task, argument) for i, argument in enumerate(arguments)]
+                return [_result(ray, reference) for reference in sent]
 
-        def on_ray(task: Callable[[Any, Any], Any], arguments: Sequence[Any]) -> list[Any]:
-            sent = [actors[i % len(actors)].do.remote(task, argument) for i, argument in enumerate(arguments)]
-            return [_result(ray, reference) for reference in sent]
-
-        yield on_ray
-    finally:
-        if mine:
-            ray.shutdown()
+            yield on_ray
+        finally:
+            if mine:
+                ray.shutdown()
 
 
 class _Actor:

@@ -16,7 +16,6 @@ from datadistill.evaluate.attack import attack_of
 from datadistill.evaluate.run import real_examples
 from datadistill.methods import METHODS, Problem
 from datadistill.runtime.atomic import content_key
-from datadistill.runtime.crew import crew
 from datadistill.runtime.executor import InProcess
 from datadistill.runtime.metrics import append_rows, cut_back
 from datadistill.runtime.records import ExpertsUsed, TeachersUsed, load_record
@@ -117,7 +116,7 @@ def _shared(session: Session, problem: Problem) -> Iterator[Problem]:
     if unrolled is None or min(unrolled.trainings, workers) < 2:
         yield problem
         return
-    with crew(session.executor, replace(problem, terms={})) as spread:
+    with session.executor.crew(replace(problem, terms={})) as spread:
         yield replace(problem, spread=spread)
 
 
