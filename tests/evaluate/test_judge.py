@@ -19,7 +19,7 @@ from datadistill.evaluate.starts import fixed_starts, start_kind
 from datadistill.networks import build_network
 from datadistill.networks.known import known_weights
 from datadistill.runtime.atomic import read_tensors
-from datadistill.runtime.executor import SideBySide, SpawnPool
+from datadistill.runtime.executor import Executor, SideBySide, SpawnPool
 from datadistill.synthetic.artifact import Card, SyntheticSet
 from datadistill.training.accuracy import accuracy
 from datadistill.training.fit import Examples, Fitted, fit
@@ -29,7 +29,7 @@ SHORT = Protocol(networks=2, epochs=4, batch_size=4, lr=0.05)
 
 
 @dataclass
-class Fake:
+class Fake(Executor):
     """Executes nothing: scores a trial by its number, newest first."""
 
     trials: list = field(default_factory=list)
