@@ -13,6 +13,7 @@ from datadistill.config import Published, load_recipe
 from datadistill.experts import train_experts
 from datadistill.experts.store import sidecar_path
 from datadistill.pipeline import run_stages
+from datadistill.runtime.executor import Executor
 from datadistill.runtime.progress import Silent
 from datadistill.runtime.rundir import RunDir
 from datadistill.stages import Session, open_run, run_distill, run_evaluate, run_experts
@@ -119,7 +120,7 @@ def test_a_run_that_is_resumed_without_time_exports_its_checkpoint(tmp_path: Pat
     assert contents(run.distill) == before
 
 
-class Workers:
+class Workers(Executor):
     """An executor that is not in this process, as far as anybody can tell."""
 
     def run(self, task: Callable[[Any], Any], arguments: Sequence[Any]) -> Iterator[tuple[int, Any]]:
