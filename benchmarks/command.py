@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import summary
-from benchmarks.cases import CASES, DIFFERENTIATED, FLAT, OURS, REFERENCES, Case
+from benchmarks.cases import CASES, DIFFERENTIATED, FLAT, REFERENCES, Case
 
 Facts = dict[str, Any]
 _ROOT = Path(__file__).resolve().parents[1]
@@ -95,7 +95,7 @@ def measure(bench: Bench, rounds: int) -> Facts:
     processes: dict[str, Process] = {}
     load = [os.getloadavg()[0]]
     try:
-        for name in (*REFERENCES, *OURS[case.benchmark]):
+        for name in (*REFERENCES, *case.variants):
             process = processes[name] = bench.start(name)
             _say(f"{case.name}: warm-up of {name}")
             try:
