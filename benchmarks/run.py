@@ -1,4 +1,4 @@
-"""Entry point: ``python benchmarks/run.py mtt|dm|dc|cclom|experts|evaluate [--json] …``; see ``--help``."""
+"""Entry point: ``python benchmarks/run.py mtt|dm|dc|cclom|apm|dd|experts|evaluate [--json] …``; see ``--help``."""
 
 import sys
 from pathlib import Path

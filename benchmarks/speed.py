@@ -17,6 +17,7 @@ python benchmarks/run.py mtt --memory --data-root DIR   # its peak of memory wit
 python benchmarks/run.py dm --data-root DIR             # one iteration of distribution matching
 python benchmarks/run.py dc --data-root DIR             # one update by gradient matching
 python benchmarks/run.py cclom --data-root DIR          # the contrastive term, once
+python benchmarks/run.py apm --data-root DIR            # a student, and an update of the images, by APM
 python benchmarks/run.py dd --data-root DIR             # one iteration of Dataset Distillation, 1 and 8 students
 python benchmarks/run.py experts --data-root DIR        # an epoch of an expert over 5,000 images
 python benchmarks/run.py evaluate --data-root DIR       # five networks, ten epochs each, and their tests

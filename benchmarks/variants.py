@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks import classwise, distillation, problem, reference
+from benchmarks import classwise, distillation, predictions, problem, reference
 from benchmarks.job import Job
 from datadistill.evaluate.protocol import Protocol as EvaluationProtocol
 from datadistill.evaluate.run import Subject, judge
@@ -198,6 +198,9 @@ def build(job: Job) -> Variant:
         "dm": (classwise.ReferenceMatching, classwise.OurMatching),
         "dc": (classwise.ReferenceMatching, classwise.OurMatching),
         "cclom": (classwise.ReferenceTerm, classwise.OurTerm),
+        "apm": (predictions.ReferenceImages, predictions.OurImages)
+        if job.case.name.startswith("images")
+        else (predictions.ReferenceStudent, predictions.OurStudent),
         "dd": (
             lambda job: distillation.Published(distilling(job)),
             lambda job: distillation.Ours(distilling(job), job.variant),

@@ -23,6 +23,7 @@ def asked(case: cases.Case, variant: str, folder: Path) -> worker.Worker:
         *((benchmark, group[-1].name) for benchmark, group in cases.CASES.items()),
         ("mtt", "ipc1_zca"),
         ("mtt", "att_ipc50"),
+        ("apm", "student_ipc10"),
     ],
 )
 def test_every_variant_takes_turns(benchmark: str, wanted: str, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_mtt() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("benchmark", ["experts", "evaluate", "dm", "dc", "cclom"])
+@pytest.mark.parametrize("benchmark", ["experts", "evaluate", "dm", "dc", "cclom", "apm", "dd"])
 def test_the_others(benchmark: str, tmp_path: Path) -> None:
     result = last_line(run(benchmark, "--json", "--out", str(tmp_path / "out.json")))
     assert set(result) >= KEYS

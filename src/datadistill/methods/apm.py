@@ -40,7 +40,7 @@ from torch import Tensor
 from datadistill.core.arrays import Images, Targets
 from datadistill.core.randomness import Randomness
 from datadistill.experts import Teacher
-from datadistill.methods.base import Metrics, Need, Problem, TensorGradients, WithoutStudents
+from datadistill.methods.base import FORWARDS_PER_GRADIENT, Metrics, Need, Problem, TensorGradients, WithoutStudents
 from datadistill.networks import FlatNetwork
 from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.synthetic.lazy import LazySet
@@ -121,6 +121,11 @@ class APM(WithoutStudents):
             schedule="step",
         )
 
+    def forwards(self, images: int, classes: int) -> float:
+        """Teacher and K students give the gradient of the images, not of their weights; students are trained."""
+        batch = min(self.batch_syn or images, images)
+        return batch * (2 * (self.snapshots + 1) + FORWARDS_PER_GRADIENT * self.student_epochs / self.refresh_every)
+
     def init(self, problem: Problem, rng: Randomness) -> "Round":
         """Return the initial images; students are trained by :meth:`advance`."""
         half = Drops(((problem.iterations or 0) // 2,), self.decay) if self.decay != 1 else None
@@ -174,7 +179,8 @@ class APM(WithoutStudents):
         start = problem.network.initial(rng.stream("student/initial weights")).to(images)
         first, stream = Fitted.start(problem.network, start), rng.child("student")
         apart = self.student_epochs // self.snapshots
-        for student in fit(problem.network, first, examples, self.student_training, problem.augment, stream):
+        setting = first, examples, self.student_training, problem.augment, stream
+        for student in fit(problem.network, *setting, compiled=problem.compiled):
             if student.epoch % apart == 0:
                 number = student.epoch // apart - 1
                 state.students[number].copy_(student.params)

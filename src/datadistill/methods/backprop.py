@@ -28,8 +28,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datadistill.augment import Augment, build_augment
-from datadistill.core.arrays import Targets
+from datadistill.core.arrays import Images, Params, Targets
 from datadistill.core.randomness import Randomness
+from datadistill.losses.real import RealLoss
 from datadistill.methods.base import Metrics, Need, Problem, TensorGradients, Unrolled
 from datadistill.methods.draws import InitialWeights, check_classes, draw_real_loss, draw_starts
 from datadistill.methods.student import StudentTraining
@@ -37,6 +38,7 @@ from datadistill.synthetic.artifact import SyntheticSet
 from datadistill.synthetic.learnable import Rates
 from datadistill.synthetic.rules import Drops, Rule
 from datadistill.synthetic.step_sizes import SoftLabelledSoftplusSet, SoftplusSet
+from datadistill.unroll import Gradients, MeanGradients, Steps
 
 _BETAS = (0.5, 0.999)  # of the outer Adam
 _CERTAINTY = 0.9  # of the first labels, where they are learned: a softmax is never 1
@@ -141,9 +143,11 @@ class BackProp(StudentTraining):
             draw_starts(problem, rng, kind=self.initial_weights, count=self.networks),
         )
         lr = state.student_lr if self.step_sizes == "shared" else state.student_lr[: len(steps)]
-        found = problem.require_unroll().mean(
-            tuple(starts), state.images, state.targets, lr, steps, loss, window=self.window, optimiser=self.rule
-        )
+        training = (state.images, state.targets, lr, steps, loss)
+        if problem.spread is None:
+            found = problem.require_unroll().mean(tuple(starts), *training, window=self.window, optimiser=self.rule)
+        else:
+            found = MeanGradients.of(problem.each(_train, [(self, start, training) for start in starts]))
         on_lr = F.pad(found.student_lr, (0, len(state.student_lr) - len(lr)))  # steps after the window have none
         gradients = {"images": found.images, "raw_student_lr": state.through_softplus(on_lr)}
         if isinstance(state, SoftLabelledSoftplusSet):
@@ -179,6 +183,14 @@ class BackProp(StudentTraining):
         lr = self.image_lr if self.student_lr_lr is None else self.student_lr_lr
         labels = None if self.label_lr is None else replace(images, lr=self.label_lr)
         return Rates(images=images, raw_student_lr=replace(images, lr=lr), label_logits=labels)
+
+
+def _train(
+    problem: Problem, argument: tuple[BackProp, Params, tuple[Images, Targets, Tensor, Steps, RealLoss]]
+) -> Gradients:
+    """Return what one network gives."""
+    method, start, training = argument
+    return problem.require_unroll()(start, *training, window=method.window, optimiser=method.rule)
 
 
 def _logits(targets: Targets) -> Tensor:

@@ -4,6 +4,7 @@ A method gives gradients; it does not descend. ``step`` adds the gradients of th
 updates the set, and lets the method advance its own networks. It is written once, here.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -171,8 +172,19 @@ class SetState(Resumable, Protocol):
         ...
 
 
-class WithoutStudents:
+FORWARDS_PER_GRADIENT = 3
+"""Operations of a network's gradient, in forward passes."""
+
+FORWARDS_PER_REVERSE = 12
+"""Operations of a gradient and of one through it: a student's step and its adjoint, in forward passes."""
+
+
+class WithoutStudents(ABC):
     """What methods have in common that differentiate through no training and need no experts."""
+
+    @abstractmethod
+    def forwards(self, images: int, classes: int) -> float:
+        """Return the operations of an iteration with ``images`` synthetic images, in forward passes of one image."""
 
     @property
     def expert_epochs_needed(self) -> int:

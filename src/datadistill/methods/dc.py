@@ -35,7 +35,7 @@ import torch
 from datadistill.core.arrays import Statistics
 from datadistill.core.randomness import Randomness
 from datadistill.data.sampling import draw_batches
-from datadistill.methods.base import Metrics, Problem, TensorGradients
+from datadistill.methods.base import FORWARDS_PER_GRADIENT, FORWARDS_PER_REVERSE, Metrics, Problem, TensorGradients
 from datadistill.methods.classwise import ClassMatching
 from datadistill.synthetic.carried import SetWithNetwork
 from datadistill.training.fit import Examples, Fitted, fit
@@ -87,6 +87,13 @@ class DC(ClassMatching[SetWithNetwork]):
             raise ValueError(f"statistics_weight must be in (0, 1], got {self.statistics_weight}")
         self._training(1)
 
+    def forwards(self, images: int, classes: int) -> float:
+        """Real images have a gradient, synthetic ones one through it; then their network is trained."""
+        outer, inner = self._loops(images // classes)
+        trained = inner * (outer - 1) / outer
+        real = FORWARDS_PER_GRADIENT * self.batch_real * classes
+        return real + images * (FORWARDS_PER_REVERSE + FORWARDS_PER_GRADIENT * trained)
+
     def init(self, problem: Problem, rng: Randomness) -> SetWithNetwork:
         """Return the initial images; their network is made by :meth:`advance`."""
         params, statistics = torch.zeros(problem.network.parameter_count), problem.network.initial_statistics()
@@ -122,7 +129,10 @@ class DC(ClassMatching[SetWithNetwork]):
 
     def loops(self, problem: Problem) -> tuple[int, int]:
         """Return the outer and the inner loop for a set of this size."""
-        outer, inner = loops(len(problem.initial_images) // problem.data.classes)
+        return self._loops(len(problem.initial_images) // problem.data.classes)
+
+    def _loops(self, ipc: int) -> tuple[int, int]:
+        outer, inner = loops(ipc)
         return self.outer_loop or outer, inner if self.inner_loop is None else self.inner_loop
 
     def _training(self, epochs: int) -> TrainingRecipe:

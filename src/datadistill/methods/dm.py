@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from datadistill.core.randomness import Randomness
-from datadistill.methods.base import Metrics, Problem, TensorGradients
+from datadistill.methods.base import FORWARDS_PER_GRADIENT, Metrics, Problem, TensorGradients
 from datadistill.methods.classwise import ClassMatching
 from datadistill.synthetic.learnable import LearnableSet
 from datadistill.unroll.embedding import FeatureMatch
@@ -49,6 +49,10 @@ class DM(ClassMatching[LearnableSet]):
         super().__post_init__()
         if self.iterations_per_network < 1:
             raise ValueError(f"iterations_per_network must be at least 1, got {self.iterations_per_network}")
+
+    def forwards(self, images: int, classes: int) -> float:
+        """Real images pass forward only."""
+        return self.batch_real * classes + FORWARDS_PER_GRADIENT * images
 
     def init(self, problem: Problem, rng: Randomness) -> LearnableSet:
         """Return the initial images."""

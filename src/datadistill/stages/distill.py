@@ -15,6 +15,7 @@ from datadistill.distill import Observer, Progress, distill
 from datadistill.evaluate.attack import attack_of
 from datadistill.evaluate.run import real_examples
 from datadistill.methods import METHODS, Problem
+from datadistill.methods.classwise import ClassMatching
 from datadistill.runtime.atomic import content_key
 from datadistill.runtime.executor import InProcess
 from datadistill.runtime.metrics import append_rows, cut_back
@@ -188,7 +189,10 @@ def make_problem(session: Session) -> Problem:
         problem = replace(problem, teachers=open_teachers(session), source=source_of(session))
     if method.unrolled:
         problem = replace(problem, unroll=decide(session, problem))
-    problem = replace(problem, compiled=matching_compiled(session, problem))
+    if isinstance(method, ClassMatching):
+        problem = replace(problem, compiled=matching_compiled(session, problem))
+    elif not method.unrolled:  # what it compiles is ordinary training
+        problem = replace(problem, compiled=training_compiled(session))
     rng = session.rng.child("distill", "terms")
     terms = {name: term.prepare(problem, rng.child(name)) for name, term in session.config.terms.items()}
     return replace(problem, terms=terms)

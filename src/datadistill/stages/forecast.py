@@ -16,19 +16,13 @@ from datadistill.evaluate.protocol import Protocol
 from datadistill.evaluate.run import real_examples, synthetic_examples
 from datadistill.experts import ExpertTask, Teacher, TeacherPool
 from datadistill.methods import Problem, step
-from datadistill.methods.base import begin
+from datadistill.methods.base import FORWARDS_PER_REVERSE, begin
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.device import occupied_bytes, peak_bytes
 from datadistill.stages.distill import bare_problem
 from datadistill.stages.experts import expert_task, full_task
 from datadistill.stages.memory import estimate_method
-from datadistill.stages.planning import (
-    FORWARDS_PER_STEP,
-    decide,
-    iteration_forwards,
-    planned_peak,
-    seconds_per_step,
-)
+from datadistill.stages.planning import decide, iteration_forwards, planned_peak, seconds_per_step
 from datadistill.stages.session import Session, open_run
 from datadistill.stages.teachers import teacher_tasks
 from datadistill.stages.training_plan import evaluation_executor, experts_together, judging_bytes
@@ -180,7 +174,9 @@ def _distill(session: Session) -> ForecastRow:
         f"{session.plan.strategy}: {session.plan.reason}; {there / 2**30:.2f} GiB are program and data"
     )
     memory = there + planned_peak(need, vars(session.plan), gpu=session.device.type == "cuda")
-    steps = iteration_forwards(unrolled, seen) / (FORWARDS_PER_STEP * seen)  # what takes as long as so many whole steps
+    steps = iteration_forwards(unrolled, seen) / (
+        FORWARDS_PER_REVERSE * seen
+    )  # what takes as long as so many whole steps
     total = seconds * steps * config.iterations + _probes(session, problem)
     kinds = 1 + len(config.method.variant_names)
     kept = kinds * len(config.watch.kept(config.iterations + 1)) * problem.initial_images.nbytes

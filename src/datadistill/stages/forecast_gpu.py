@@ -7,13 +7,12 @@ from pathlib import Path
 
 from datadistill.config import RunConfig
 from datadistill.evaluate.protocol import Protocol
+from datadistill.methods.base import FORWARDS_PER_GRADIENT, FORWARDS_PER_REVERSE, WithoutStudents
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.accelerators import Accelerator
 from datadistill.stages.forecast import Forecast, ForecastRow
 from datadistill.stages.memory import estimate, estimate_method
 from datadistill.stages.planning import (
-    FORWARDS_PER_STEP,
-    FORWARDS_PER_TRAINING_STEP,
     Machine,
     choose,
     forward_operations,
@@ -87,8 +86,9 @@ class _Counting:
 
 def _rows(session: Session, gpu: Accelerator, memory_limit: int | None) -> list[ForecastRow]:
     count = _Counting(session, gpu)
-    distill = [_distill(count, memory_limit)] if session.config.method.unrolled is not None else []
-    return [*_training(count), *distill, *(_evaluate(count, name) for name in session.config.protocols)]
+    method = session.config.method
+    distill = _iterate(count, method) if isinstance(method, WithoutStudents) else _distill(count, memory_limit)
+    return [*_training(count), distill, *(_evaluate(count, name) for name in session.config.protocols)]
 
 
 def _training(count: _Counting) -> Iterator[ForecastRow]:
@@ -97,7 +97,7 @@ def _training(count: _Counting) -> Iterator[ForecastRow]:
     for name, network, nets, epochs, snapshots in _trained(config):
         disk = nets * snapshots * count.parameters(network) * _FLOAT
         passes = 2 if name == "experts" and config.experts.gsam else 1
-        time = count.seconds(network, passes * real * nets * epochs, FORWARDS_PER_TRAINING_STEP)
+        time = count.seconds(network, passes * real * nets * epochs, FORWARDS_PER_GRADIENT)
         yield ForecastRow(name, time, 0, disk, f"{nets} networks x {epochs} epochs")
 
 
@@ -115,13 +115,26 @@ def _distill(count: _Counting, memory_limit: int | None) -> ForecastRow:
     if config.engine.strategy == "auto":
         plan |= choose(need, machine, plan)
     steps = unrolled.steps * unrolled.trainings
-    wholes = iteration_forwards(unrolled, batch) * config.iterations // FORWARDS_PER_STEP
-    time = count.seconds(config.network, wholes, FORWARDS_PER_STEP, moved=4, student=True)
-    time += _judged(
-        count, replace(config.evaluate, epochs=config.watch.probe_epochs, split="validation"), config.probes
-    )
+    wholes = iteration_forwards(unrolled, batch) * config.iterations // FORWARDS_PER_REVERSE
+    time = count.seconds(config.network, wholes, FORWARDS_PER_REVERSE, moved=4, student=True)
+    time += _probed(count)
     what = f"{config.iterations:,} iterations of {steps} steps on {batch} images; {plan['strategy']}: {plan['reason']}"
     return ForecastRow("distill", time, occupied + planned_peak(need, plan, gpu=True), 0, what)
+
+
+def _iterate(count: _Counting, method: WithoutStudents) -> ForecastRow:
+    """Return the row of a method that differentiates through no training, without terms and without its memory."""
+    config, classes = count.session.config, count.session.data.classes
+    passes = method.forwards(config.ipc * classes, classes)
+    time = count.seconds(config.network, config.iterations, int(passes), moved=int(passes) // FORWARDS_PER_GRADIENT)
+    time += _probed(count)
+    what = f"{config.iterations:,} iterations" + (", without terms" if config.terms else "")
+    return ForecastRow("distill", time, 0, 0, what)
+
+
+def _probed(count: _Counting) -> float:
+    config = count.session.config
+    return _judged(count, replace(config.evaluate, epochs=config.watch.probe_epochs, split="validation"), config.probes)
 
 
 def _data_bytes(session: Session) -> int:
@@ -145,7 +158,7 @@ def _judged(count: _Counting, protocol: Protocol, networks: int) -> float:
     name = protocol.network or config.network
     seen = protocol.training(1.0).epochs_run * config.ipc * data.classes * config.windows
     tested = len(data.test if protocol.split == "test" else data.validation)
-    training = count.seconds(name, networks * seen, FORWARDS_PER_TRAINING_STEP)
+    training = count.seconds(name, networks * seen, FORWARDS_PER_GRADIENT)
     return training + count.seconds(name, networks * tested, 1)
 
 

@@ -18,7 +18,7 @@ from datadistill.core.arrays import Params, Scalar
 from datadistill.core.errors import CannotCompileError, UsageError
 from datadistill.core.randomness import Randomness
 from datadistill.methods import Problem, Unrolled
-from datadistill.methods.base import begin
+from datadistill.methods.base import FORWARDS_PER_GRADIENT, FORWARDS_PER_REVERSE, begin
 from datadistill.methods.classwise import ClassMatching
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.compiler import can_compile
@@ -36,14 +36,6 @@ _STORED_SHARE = 8
 """The graph is stored when it takes at most this part of the machine's memory: less arithmetic than the adjoint."""
 
 _GIB = 2**30
-
-FORWARDS_PER_TRAINING_STEP = 3
-
-FORWARDS_PER_STEP = 12
-"""Operations of a student step and its adjoint, in forward passes."""
-
-_FORWARDS_PER_GRADIENT = 3
-"""Operations of a student's step that is not differentiated, and of the loss of a real image, in forward passes."""
 
 _WORTH_COMPILING = 1e14
 """Operations from which on compiling repays the half minute that it takes; about five minutes on two cores."""
@@ -82,9 +74,9 @@ def make_unroll(session: Session, problem: Problem) -> Unroll:
 
 def iteration_forwards(unrolled: Unrolled, batch: int) -> int:
     """Return the operations of an outer iteration with ``batch`` images per step, in forward passes of one image."""
-    further = FORWARDS_PER_STEP - _FORWARDS_PER_GRADIENT
-    steps = _FORWARDS_PER_GRADIENT * unrolled.steps + further * unrolled.differentiated
-    return unrolled.trainings * (batch * steps + _FORWARDS_PER_GRADIENT * unrolled.real_batch)
+    further = FORWARDS_PER_REVERSE - FORWARDS_PER_GRADIENT
+    steps = FORWARDS_PER_GRADIENT * unrolled.steps + further * unrolled.differentiated
+    return unrolled.trainings * (batch * steps + FORWARDS_PER_GRADIENT * unrolled.real_batch)
 
 
 def _agreement(session: Session, problem: Problem, decisions: dict[str, Any]) -> float:
@@ -128,7 +120,8 @@ def _decisions(session: Session, problem: Problem) -> dict[str, Any]:
     if engine.strategy == "auto":
         need = estimate_method(problem.network, shape, classes, unrolled, images=count, windows=windows)
         changes |= choose(need, _machine(session), changes)
-        changes["together"] = _together(need, unrolled, _machine(session), changes)
+        one = session.config.workers == 1  # several do with a student each
+        changes["together"] = one and _together(need, unrolled, _machine(session), changes)
         if changes["micro_batch"] is not None and problem.network.statistics_count:
             raise UsageError(f"{problem.network.name} has batch norm, its steps cannot be split; raise --memory-limit")
     if engine.compiled == "auto" and not can_compile(session.device):
@@ -288,12 +281,9 @@ def _fewer_weights(need: Estimate, asked: Settings, machine: Machine) -> tuple[S
 
 def matching_compiled(session: Session, problem: Problem) -> bool:
     """Return whether a method that compares batches compiles that: from the plan, or decided now and written there."""
-    method = session.config.method
-    if not isinstance(method, ClassMatching):
-        return False
+    method: ClassMatching[Any] = session.config.method
     if session.plan.matching_compiled is None:
-        images = session.config.iterations * method.batch_real * session.data.classes
-        forwards = FORWARDS_PER_TRAINING_STEP * images
+        forwards = int(session.config.iterations * method.forwards(len(problem.initial_images), session.data.classes))
         worth = worth_compiling(session, forwards * forward_operations(problem.network, session.data.card.shape))
         network = problem.network.name
         fails = worth and compiler_fails(session, network, lambda: _try_matching(method, problem)) is not None

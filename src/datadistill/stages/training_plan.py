@@ -11,16 +11,12 @@ import torch
 from datadistill.core.errors import UsageError
 from datadistill.core.randomness import Randomness
 from datadistill.experts import ExpertTask
+from datadistill.methods.base import FORWARDS_PER_GRADIENT, WithoutStudents
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.device import total_bytes, usable_cores
 from datadistill.runtime.executor import Executor, SideBySide
 from datadistill.stages.memory import estimate
-from datadistill.stages.planning import (
-    FORWARDS_PER_TRAINING_STEP,
-    compiler_fails,
-    forward_operations,
-    worth_compiling,
-)
+from datadistill.stages.planning import compiler_fails, forward_operations, worth_compiling
 from datadistill.stages.session import Session
 from datadistill.training.fit import Examples, Fitted, fit
 from datadistill.training.schedules import TrainingRecipe
@@ -94,7 +90,7 @@ def training_compiled(session: Session) -> bool:
         images, shape = _images_trained_on(session), session.data.card.shape
         networks = {name: session.build_network(name) for name in images}
         forwards = (images[name] * forward_operations(network, shape) for name, network in networks.items())
-        worth = worth_compiling(session, FORWARDS_PER_TRAINING_STEP * max(forwards))
+        worth = worth_compiling(session, FORWARDS_PER_GRADIENT * max(forwards))
         able = worth and all(  # in turn, up to the first that fails and says so
             compiler_fails(session, name, partial(_try_training, session, network)) is None
             for name, network in networks.items()
@@ -113,6 +109,9 @@ def _images_trained_on(session: Session) -> Counter[str]:
     if "teachers" in config.needs:
         for name in config.teachers.networks or (config.network,):
             found[name] += real * config.teachers.count * config.teachers.training.epochs_run
+    if isinstance(config.method, WithoutStudents):
+        passes = config.method.forwards(config.ipc * session.data.classes, session.data.classes)
+        found[config.network] += int(config.iterations * passes / FORWARDS_PER_GRADIENT)
     if config.full.networks:
         found[judge] += real * config.full.networks * config.full.training.epochs
     if probes := config.probes:

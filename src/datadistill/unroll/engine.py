@@ -78,6 +78,12 @@ class MeanGradients:
     targets: Targets
     student_lr: Tensor
 
+    @classmethod
+    def of(cls, found: Sequence[Gradients]) -> "MeanGradients":
+        """Return the mean of at least one."""
+        names = ("loss", "images", "targets", "student_lr")
+        return cls(*(torch.stack([getattr(one, name) for one in found]).mean(0) for name in names))
+
 
 @dataclass(frozen=True)
 class _Training:
@@ -223,9 +229,7 @@ class Unroll:
             training = _Training(torch.stack(tuple(starts)), images, targets, student_lr, steps)
             return self._at_once(training, loss, window)
         options: dict[str, Any] = {"window": window, "optimiser": optimiser}
-        found = [self(start, images, targets, student_lr, steps, loss, **options) for start in starts]
-        names = ("loss", "images", "targets", "student_lr")
-        return MeanGradients(*(torch.stack([getattr(one, name) for one in found]).mean(0) for name in names))
+        return MeanGradients.of([self(start, images, targets, student_lr, steps, loss, **options) for start in starts])
 
     def _at_once(self, training: _Training, loss: Loss, window: int | None) -> MeanGradients:
         """Return the mean over students that are the rows of ``training.start``, by the adjoint."""
