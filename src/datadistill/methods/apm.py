@@ -121,10 +121,11 @@ class APM(WithoutStudents):
             schedule="step",
         )
 
-    def forwards(self, images: int, classes: int) -> float:
+    def forwards(self, images: int, classes: int) -> int:
         """Teacher and K students give the gradient of the images, not of their weights; students are trained."""
         batch = min(self.batch_syn or images, images)
-        return batch * (2 * (self.snapshots + 1) + FORWARDS_PER_GRADIENT * self.student_epochs / self.refresh_every)
+        trained = batch * self.student_epochs // self.refresh_every
+        return 2 * (self.snapshots + 1) * batch + FORWARDS_PER_GRADIENT * trained
 
     def init(self, problem: Problem, rng: Randomness) -> "Round":
         """Return the initial images; students are trained by :meth:`advance`."""

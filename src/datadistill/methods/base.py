@@ -183,7 +183,7 @@ class WithoutStudents(ABC):
     """What methods have in common that differentiate through no training and need no experts."""
 
     @abstractmethod
-    def forwards(self, images: int, classes: int) -> float:
+    def forwards(self, images: int, classes: int) -> int:
         """Return the operations of an iteration with ``images`` synthetic images, in forward passes of one image."""
 
     @property

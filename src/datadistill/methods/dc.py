@@ -87,12 +87,11 @@ class DC(ClassMatching[SetWithNetwork]):
             raise ValueError(f"statistics_weight must be in (0, 1], got {self.statistics_weight}")
         self._training(1)
 
-    def forwards(self, images: int, classes: int) -> float:
+    def forwards(self, images: int, classes: int) -> int:
         """Real images have a gradient, synthetic ones one through it; then their network is trained."""
         outer, inner = self._loops(images // classes)
-        trained = inner * (outer - 1) / outer
-        real = FORWARDS_PER_GRADIENT * self.batch_real * classes
-        return real + images * (FORWARDS_PER_REVERSE + FORWARDS_PER_GRADIENT * trained)
+        real, trained = self.batch_real * classes, images * inner * (outer - 1) // outer
+        return FORWARDS_PER_GRADIENT * (real + trained) + FORWARDS_PER_REVERSE * images
 
     def init(self, problem: Problem, rng: Randomness) -> SetWithNetwork:
         """Return the initial images; their network is made by :meth:`advance`."""

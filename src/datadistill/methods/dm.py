@@ -50,7 +50,7 @@ class DM(ClassMatching[LearnableSet]):
         if self.iterations_per_network < 1:
             raise ValueError(f"iterations_per_network must be at least 1, got {self.iterations_per_network}")
 
-    def forwards(self, images: int, classes: int) -> float:
+    def forwards(self, images: int, classes: int) -> int:
         """Real images pass forward only."""
         return self.batch_real * classes + FORWARDS_PER_GRADIENT * images
 

@@ -126,7 +126,7 @@ def _iterate(count: _Counting, method: WithoutStudents) -> ForecastRow:
     """Return the row of a method that differentiates through no training, without terms and without its memory."""
     config, classes = count.session.config, count.session.data.classes
     passes = method.forwards(config.ipc * classes, classes)
-    time = count.seconds(config.network, config.iterations, int(passes), moved=int(passes) // FORWARDS_PER_GRADIENT)
+    time = count.seconds(config.network, config.iterations, passes, moved=passes // FORWARDS_PER_GRADIENT)
     time += _probed(count)
     what = f"{config.iterations:,} iterations" + (", without terms" if config.terms else "")
     return ForecastRow("distill", time, 0, 0, what)

@@ -283,7 +283,7 @@ def matching_compiled(session: Session, problem: Problem) -> bool:
     """Return whether a method that compares batches compiles that: from the plan, or decided now and written there."""
     method: ClassMatching[Any] = session.config.method
     if session.plan.matching_compiled is None:
-        forwards = int(session.config.iterations * method.forwards(len(problem.initial_images), session.data.classes))
+        forwards = session.config.iterations * method.forwards(len(problem.initial_images), session.data.classes)
         worth = worth_compiling(session, forwards * forward_operations(problem.network, session.data.card.shape))
         network = problem.network.name
         fails = worth and compiler_fails(session, network, lambda: _try_matching(method, problem)) is not None
