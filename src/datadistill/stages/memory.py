@@ -18,12 +18,15 @@ from datadistill.networks import FlatNetwork
 
 _FLOAT = 4
 
-_FACTORS = {("adjoint", False): 4.0, ("adjoint", True): 1.8, ("stored", False): 1.5, ("stored", True): 0.9}
-"""Peak beside the graph of one step (``adjoint``) or of all steps (``stored``), by whether steps are compiled.
+_STEP = {False: 4.0, True: 1.8}
+"""Peak of one step and its adjoint, beside its graph, by whether steps are compiled."""
+
+_STORED = {False: 1.35, True: 0.85}
+"""What every further step adds to it where all graphs are stored.
 
 Fitted to the eight peaks of ConvNet-3 (width 128, 32 pixels, IPC 1 x 20 and IPC 10 x 10 steps) on a CPU in
-``benchmarks/results/speed/mtt--cpu.json``, with 366 MiB for program and data: adjoint 4.03, compiled 1.77; stored 1.35
-(IPC 1) and 1.66 (IPC 10), compiled 0.83 and 0.94. All eight are predicted within 9 %; a test holds them to 20 %."""
+``benchmarks/results/speed/mtt--cpu.json``, with 366 MiB for program and data: one step 4.03, compiled 1.77; further ones
+1.27 (IPC 1) and 1.41 (IPC 10), compiled 0.84 and 0.86. A test holds these and others to 20 %."""
 
 _COMPILER = 132 * 2**20
 """What torch's compiler loads and leaves behind, from the same peaks."""
@@ -112,11 +115,12 @@ def estimate_method(
 
 def peak(need: Estimate, settings: Settings) -> int:
     """Return the bytes that an iteration needs at its peak, besides what was there before (on a GPU: of it)."""
-    factor = _FACTORS[settings.strategy, settings.compiled]
+    one = _STEP[settings.compiled] * need.step
     if settings.strategy == "stored":
-        graph, kept = factor * need.step * need.steps + need.loss, need.steps
+        graph = one + _STORED[settings.compiled] * need.step * (need.steps - 1) + need.loss
+        kept = need.steps
     else:
-        graph = factor * need.step * min(1.0, (settings.micro_batch or need.batch) / need.batch)
+        graph = one * min(1.0, (settings.micro_batch or need.batch) / need.batch)
         graph = max(graph, need.loss)  # one after the other
         every = min(settings.keep_every, need.steps)
         kept = 0 if settings.keep_on_host else math.ceil(need.steps / every) + (every if every > 1 else 0)
