@@ -19,7 +19,7 @@ from datadistill.synthetic.step_sizes import SoftplusSet
 from datadistill.unroll import Unroll, draw_steps
 
 Gradient = tuple[Tensor, Tensor]
-_LR = 0.02
+_LR = {"lenet": 0.02, "alexcifarnet": 0.001}  # as published; a larger one makes the second network diverge
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class Given:
     network: FlatNetwork
     data: problem.Problem
     dtype: torch.dtype
+
+    @property
+    def lr(self) -> float:
+        """The step size before the first iteration."""
+        return _LR[self.case.network.partition("+")[0]]
 
     @property
     def batches(self) -> int:
@@ -71,7 +76,7 @@ class Published:
         self.given, data = given, given.data
         module = given.network.factory().to(data.images.device)
         images, labels = data.images.to(given.dtype)[given.order], data.labels[given.order]
-        self.loop = reference.Distillation(module, images, labels, passes=given.case.passes, lr=_LR)
+        self.loop = reference.Distillation(module, images, labels, passes=given.case.passes, lr=given.lr)
 
     def gradient(self, number: int) -> Gradient:
         """Return the gradient of iteration ``number``, images in the order of the set, and change nothing."""
@@ -101,7 +106,7 @@ class Ours:
         self.unroll = Unroll(given.network, NoAugment(), **settings)
         rule = Rule(lr=0.01, optimiser="adam", betas=(0.5, 0.999))
         targets = F.one_hot(data.labels, problem.CLASSES).to(given.dtype)
-        lr = torch.full((given.case.student_steps,), _LR, device=targets.device)
+        lr = torch.full((given.case.student_steps,), given.lr, device=targets.device)
         self.state = SoftplusSet(data.images.to(given.dtype), targets, Rates(images=rule, raw_student_lr=rule), lr)
         self.steps = draw_steps(
             problem.RNG,

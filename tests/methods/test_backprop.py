@@ -11,6 +11,7 @@ from datadistill.config import from_toml
 from datadistill.core.errors import ConfigError
 from datadistill.core.randomness import Randomness
 from datadistill.data.sampling import batch_of_epoch
+from datadistill.losses import real as real_losses
 from datadistill.methods import BackProp, step
 from datadistill.methods.draws import draw_real_loss, draw_starts
 from datadistill.networks.known import known_weights
@@ -63,10 +64,12 @@ class TestSchedule:
             from_toml(text, source="here")
 
 
+@pytest.mark.parametrize("together", [5, 64])
 @pytest.mark.parametrize("strategy", ["adjoint", "stored"])
 @pytest.mark.parametrize("network", [tiny.NETWORK, f"{tiny.NETWORK}-batchnorm"])
-def test_the_gradient_is_that_of_the_plain_formulation(network, strategy):
-    """Mean over the networks, through the softplus, with augmented synthetic images."""
+def test_the_gradient_is_that_of_the_plain_formulation(network, strategy, together, monkeypatch):
+    """Mean over the networks, through the softplus, with augmented synthetic images, real ones in parts."""
+    monkeypatch.setattr(real_losses, "TOGETHER", together)
     problem, state, rng = setting(augment="dsa", strategy=strategy, network=network)
     metrics, found = METHOD.gradient(problem, state, rng)
     real = draw_real_loss(problem, rng, batch=16, augment=METHOD._real_augment)

@@ -13,6 +13,7 @@ from datadistill.methods.base import begin
 from datadistill.methods.dc import loops
 from datadistill.training.fit import Examples, Fitted, fit
 from datadistill.training.schedules import TrainingRecipe
+from datadistill.unroll import matching
 from reference.class_matching import gradient_matching
 from reference.training import as_module
 
@@ -32,9 +33,12 @@ def batches_of(method, problem, state, images):
     return [(reals[label], seen[label], label) for label in range(tiny.CLASSES)]
 
 
+@pytest.mark.parametrize("together", [3, 64])
 @pytest.mark.parametrize("augment", ["none", "dsa"])
 @pytest.mark.parametrize("distance", ["ours", "mse", "cos"])
-def test_a_whole_step_equals_the_joint_graph(distance, augment):
+def test_a_whole_step_equals_the_joint_graph(distance, augment, together, monkeypatch):
+    """However many real images are differentiated at once."""
+    monkeypatch.setattr(matching, "_TOGETHER", together)
     problem, method = doubles(augment), DC(distance=distance, batch_real=8)
     state = begin(method, problem, RNG)
     metrics, gradients = method.gradient(problem, state, RNG)

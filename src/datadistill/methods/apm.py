@@ -20,7 +20,7 @@ The set is labelled by the logits of a teacher. The same images with hard labels
 
 Differences from the reference implementation (mchen725/DD_APM, distill.py):
 
-* The teacher is asked once per image and update, and all terms have one backward pass: K + 1 passes where 2K + 1 were.
+* The teacher is asked once per image and update, and answers once for all terms: K + 1 passes where 2K + 1 were.
 * Students are renewed every ``refresh_every`` updates; ``--mid_gap m`` of the reference is ``refresh_every = m + 1``.
 * E epochs with K snapshots, the last at the end; the reference runs E + 1, with K + 1 snapshots where K does not divide
   E.
@@ -141,11 +141,10 @@ class APM(WithoutStudents):
         gradient, sums = torch.empty_like(images), torch.zeros(2, dtype=images.dtype, device=images.device)
         teacher = self._teacher(problem, state)
         for part in _chunks(len(images), self.chunk):
-            leaf = images[part].detach().requires_grad_()
-            apart, recognised = self._objective(problem.network, teacher, state, leaf, targets[part])
-            share = len(leaf) / len(images)
-            (gradient[part],) = torch.autograd.grad(share * (self.recognition * recognised - apart), leaf)
-            sums += share * torch.stack([apart.detach(), recognised.detach()])
+            values, own = self._descent(problem.network, teacher, state, images[part], targets[part])
+            share = len(own) / len(images)
+            gradient[part] = share * own
+            sums += share * values
         metrics = {"disagreement": sums[0] / self.snapshots, "teacher_loss": sums[1]}
         metrics["objective"] = self.recognition * sums[1] - sums[0]
         if rows is None:
@@ -153,17 +152,25 @@ class APM(WithoutStudents):
         size = (len(state.current), *images.shape[1:])
         return metrics, {"images": torch.sparse_coo_tensor(rows[None], gradient, size, check_invariants=False)}
 
-    def _objective(
+    def _descent(
         self, network: FlatNetwork, teacher: Teacher, state: "Round", images: Images, targets: Targets
-    ) -> tuple[Tensor, Tensor]:
-        """Return Σ_k ‖S_k(x) − T(x)‖₁ and CE(T(x), y)."""
-        seen = teacher(images)
-        students = (
-            network(params, images, statistics)
-            for params, statistics in zip(state.students, state.statistics, strict=True)
-        )
-        apart = torch.stack([F.l1_loss(student, seen) for student in students]).sum()
-        return apart, F.cross_entropy(seen, targets)
+    ) -> tuple[Tensor, Images]:
+        """Return Σ_k ‖S_k(x) − T(x)‖₁ and CE(T(x), y), and the gradient of the objective.
+
+        Two graphs are there at a time: that of the teacher, which waits for what all terms want of it, and a student's.
+        """
+        leaf = images.detach().requires_grad_()
+        answers = teacher(leaf)
+        seen = answers.detach().requires_grad_()
+        recognised = F.cross_entropy(seen, targets)
+        (wanted,) = torch.autograd.grad(self.recognition * recognised, seen)
+        gradient, apart = torch.zeros_like(images), torch.zeros_like(recognised)
+        for params, statistics in zip(state.students, state.statistics, strict=True):
+            distance = F.l1_loss(network(params, leaf, statistics), seen)
+            by_images, by_seen = torch.autograd.grad(-distance, (leaf, seen))
+            gradient, wanted, apart = gradient + by_images, wanted + by_seen, apart + distance.detach()
+        (by_teacher,) = torch.autograd.grad(answers, leaf, wanted)
+        return torch.stack([apart, recognised.detach()]), gradient + by_teacher
 
     def advance(self, problem: Problem, state: "Round", rng: Randomness) -> None:
         """Draw a teacher and train new students for the next iteration, where they are due."""

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from datadistill.core.randomness import Randomness
+from datadistill.losses.real import TOGETHER
 from datadistill.methods import Unrolled
 from datadistill.networks import FlatNetwork
 
@@ -25,8 +26,8 @@ _STORED = {False: 1.35, True: 0.85}
 """What every further step adds to it where all graphs are stored.
 
 Fitted to the eight peaks of ConvNet-3 (width 128, 32 pixels, IPC 1 x 20 and IPC 10 x 10 steps) on a CPU in
-``benchmarks/results/speed/mtt--cpu.json``, with 366 MiB for program and data: one step 4.03, compiled 1.77; further ones
-1.27 (IPC 1) and 1.41 (IPC 10), compiled 0.84 and 0.86. A test holds these and others to 20 %."""
+``benchmarks/results/speed/mtt--cpu.json``, with 366 MiB for program and data: one step 4.03, compiled 1.77; further
+ones 1.27 (IPC 1) and 1.41 (IPC 10), compiled 0.84 and 0.86. A test holds these and others to 20 %."""
 
 _COMPILER = 132 * 2**20
 """What torch's compiler loads and leaves behind, from the same peaks."""
@@ -109,6 +110,8 @@ def estimate_method(
     """
     batch, looked_at, real = unrolled.batch(images) * windows, unrolled.looked_at(images), unrolled.real_batch
     need = estimate(network, shape, classes, batch=batch, steps=unrolled.differentiated, looked_at=looked_at)
+    if not network.statistics_count:
+        real = min(real, TOGETHER)
     loss = _for_images(real, lambda few: _graph_bytes(network, shape, classes, few, twice=False)) if real else 0
     return replace(need, vector=need.vector * unrolled.vectors, loss=loss)
 

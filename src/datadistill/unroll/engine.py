@@ -26,10 +26,10 @@ not depend on earlier images. That is the rule of TESLA (Cui et al., ICML 2023).
 memory.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -46,6 +46,15 @@ from datadistill.unroll.weights import KeptWeights
 
 Strategy = Literal["adjoint", "stored"]
 Loss = Callable[[Params], Scalar]
+
+
+@runtime_checkable
+class InParts(Protocol):
+    """A loss that is a sum, whose parts are differentiated one after another: a part's graph is in memory."""
+
+    def parts(self) -> Iterable[Loss]:
+        """Return the parts."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -312,9 +321,9 @@ class Unroll:
         for t in range(first, k):
             state = self._stored_step(live, state, t)
         params = training.params(state)
-        value = loss(params)
-        grads = torch.autograd.grad(value, (images, targets, student_lr), materialize_grads=True)
-        return Gradients(value.detach(), k, params.detach(), *grads)
+        value, cotangent = _value_and_gradient(loss, params)
+        grads = torch.autograd.grad(params, (images, targets, student_lr), cotangent, materialize_grads=True)
+        return Gradients(value, k, params.detach(), *grads)
 
     def _stored_step(self, training: _Training, state: Tensor, t: int) -> Tensor:
         x, y = self._augmented(training, training.images, t), training.used(training.targets, t)
@@ -356,10 +365,12 @@ class _Pulled:
 
 def _value_and_gradient(loss: Loss, params: Params) -> tuple[Scalar, Params]:
     """Return the loss at ``params`` and its gradient, detached."""
-    leaf = params.detach().requires_grad_()
-    value = loss(leaf)
-    (gradient,) = torch.autograd.grad(value, leaf)
-    return value.detach(), gradient
+    leaf, total, gradient = params.detach().requires_grad_(), params.new_zeros(()), torch.zeros_like(params)
+    for part in loss.parts() if isinstance(loss, InParts) else (loss,):
+        value = part(leaf)
+        gradient += torch.autograd.grad(value, leaf)[0]
+        total += value.detach()
+    return total, gradient
 
 
 def _updated(training: _Training, state: Tensor, gradient: Params, t: int) -> Tensor:
