@@ -44,8 +44,8 @@ seeds 0, 1, 2. On a GPU, as published: `--recipe dm_cifar10_ipc10`, `dsa_cifar10
   `--values target svhn` two sources. Teachers need images of one size: `mnist-rgb-32`, see [Data sets](datasets.md).
 - **Settings** of all runs: `--set key=value`. Those of teachers and terms do not touch the runs without a term, so that
   they are made once. Sets are judged after the last iteration, without baselines and probes, by the network of the
-  recipe and by AlexNet, VGG-11 and ResNet-18; `--set protocols=default,default@mlp` takes others,
-  `--set evaluate.epochs=100` makes it short.
+  recipe and by AlexNet, VGG-11 and ResNet-18; `--set protocols=default,default@mlp` takes others. On two CPU cores
+  most of the time is ResNet-18's: `--set evaluate.epochs=100` halves it.
 - **It goes on.** Runs are ordinary run directories below `runs/studies`, with one store of teachers. `--minutes 30` is
   a budget, and the same command goes on; what is being judged is judged to the end. Seeds come one after another, so
   that what is there early is complete.

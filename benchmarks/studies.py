@@ -45,7 +45,7 @@ _ALPHA = 10.0
 _EPOCHS = (1, 2, 5, 10, 50, 150)
 _SOURCES = {
     "cifar10": ["target", "cifar100", "svhn", "tiny-imagenet-32"],
-    "fashion-mnist": ["target", "mnist", "usps-28"],
+    "fashion-mnist": ["target", "mnist"],
 }
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -169,7 +169,7 @@ def _facts(options: argparse.Namespace, configs: dict[str, RunConfig], done: Run
         "schema_version": 1,
         "study": options.study,
         "recipe": Path(options.recipe).stem,
-        "settings": list(options.set),
+        "settings": [setting for setting in options.set if not setting.startswith("store=")],  # a path of one machine
         "values": list(configs)[1:],
         "terms": {value: unstructure(config.terms) for value, config in configs.items() if config.terms},
         "seeds": {value: sorted(seed for other, seed in done if other == value) for value in configs},
