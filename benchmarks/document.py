@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import speed
+from benchmarks import paired, speed
 from benchmarks.outcome import device_kind
 from datadistill.runtime.atomic import read_json, write_text
 
@@ -82,6 +82,7 @@ def generated(root: Path, results: Path) -> dict[Path, str]:
         root / DATASETS: with_full((root / DATASETS).read_text(encoding="utf-8"), full),
         root / PAGE: page(found, [path.stem for path in recipes]),
         root / speed.PAGE: speed.page(results / "speed"),
+        root / paired.PAGE: paired.page(results / "studies"),
     }
     return {**pages, **texts, **tables}
 

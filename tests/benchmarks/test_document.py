@@ -112,7 +112,8 @@ def test_a_recipe_gets_the_run_that_came_furthest(tmp_path: Path) -> None:
     changed = facts(iterations={"done": 9000, "total": 9000}, settings=["iterations=9000"])
     for name, content in (("a--cpu", facts()), ("a--h200", gpu), ("a--other", changed)):
         (results / f"{name}.json").write_text(json.dumps(content))
-    assert {path.name for path in document.write(tmp_path, results)} == {"reproducing.md", "speed.md", "mtt_a.toml"}
+    pages = {"reproducing.md", "speed.md", "studies.md"}
+    assert {path.name for path in document.write(tmp_path, results)} == {*pages, "mtt_a.toml"}
     line = "# Ours:   50.0 (49.0 – 51.0) % by 5 networks (default), 5,000 iterations, NVIDIA H200."
     assert (recipes / "mtt_a.toml").read_text().splitlines()[1] == line
     assert document.write(tmp_path, results) == []

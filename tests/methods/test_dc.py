@@ -8,7 +8,7 @@ import torch
 
 import tiny
 from datadistill.core.randomness import Randomness
-from datadistill.methods import DC, step
+from datadistill.methods import DC, DM, step
 from datadistill.methods.base import begin
 from datadistill.methods.dc import loops
 from datadistill.training.fit import Examples, Fitted, fit
@@ -108,6 +108,16 @@ def test_the_absent_loops_are_those_of_the_size():
     assert DC().loops(doubles()) == (2, 250)
     assert DC(outer_loop=5).loops(doubles()) == (5, 250)
     assert DC(inner_loop=0).loops(doubles()) == (2, 0)
+
+
+def test_operations_are_counted_in_forward_passes():
+    """A gradient is 3 of them, one through it 12; on 2 images of 3 classes the network is trained between updates."""
+    method = DC(batch_real=8, outer_loop=4, inner_loop=8)
+    assert method.forwards(6, 3) == 3 * 8 * 3 + 12 * 6 + 3 * 6 * 8 * 3 // 4
+    assert replace(method, inner_loop=0).forwards(6, 3) == 3 * 8 * 3 + 12 * 6
+    assert DC().forwards(10, 10) == DC(inner_loop=0).forwards(10, 10), "one image per class: no training in between"
+    assert DC().forwards(100, 10) > DC(inner_loop=0).forwards(100, 10)
+    assert DM(batch_real=8).forwards(6, 3) == 8 * 3 + 3 * 6, "real images pass forward only"
 
 
 def test_batch_norm_is_given_the_statistics_of_real_images():

@@ -326,7 +326,14 @@ def test_a_method_that_differentiates_no_training_is_timed_by_its_iterations(tmp
     assert [row.stage for row in found.rows] == stages
     assert all(row.seconds > 0 for row in found.rows)
     on_gpu = forecast_gpu(config, read_accelerator("h100"), data_root=tmp_path, memory_limit=None)
-    assert "no operations are counted: plan it without --gpu" in on_gpu.note
+    assert [row.stage for row in on_gpu.rows] == stages
+    assert "the memory that '" in on_gpu.note
+    longer = replace(config, iterations=2 * config.iterations)
+    times = [
+        forecast_gpu(one, read_accelerator("h100"), data_root=tmp_path, memory_limit=None).rows[-2].seconds
+        for one in (config, longer)
+    ]
+    assert times[1] == pytest.approx(2 * times[0])
     assert contents(tmp_path) == {}
 
 

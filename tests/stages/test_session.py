@@ -13,6 +13,8 @@ import datadistill as dd
 from datadistill.config import RunConfig, from_toml, load_recipe
 from datadistill.core.errors import ArtifactError, ConfigError, CorruptFileError, RunError, UsageError
 from datadistill.data import from_arrays
+from datadistill.evaluate.run import real_examples
+from datadistill.networks import build_network
 from datadistill.pipeline import run_stages
 from datadistill.runtime import atomic
 from datadistill.runtime.atomic import read_tensors
@@ -21,6 +23,7 @@ from datadistill.runtime.progress import Silent
 from datadistill.runtime.records import Provenance, Status, load_record
 from datadistill.runtime.rundir import RunDir
 from datadistill.stages import Session, open_run, run_distill, run_evaluate, run_experts, run_import
+from datadistill.training.accuracy import accuracy
 from system.tiny_run import RECIPE, TINY, change_json, contents, copy_of_finished, finished, flip_byte, set_stage
 
 FIRST_FILES = ["config.toml", "provenance.json", "status.json", "plan.json"]
@@ -382,6 +385,24 @@ def test_an_imported_set_is_evaluated_like_any_other(tmp_path: Path) -> None:
     card = outcome.artifact.card
     assert (card.method, card.iteration, card.label_kind) == ("imported from set.npz", 0, "hard")
     assert not session.run.experts.exists()
+
+
+def test_an_imported_set_is_judged_by_any_network_which_is_kept(tmp_path: Path) -> None:
+    from datadistill.interop import export_set
+
+    export_set(dd.load_artifact(finished().synthetic), tmp_path / "set.npz")
+    wanted = ("protocols=default@mlp", "evaluate.augment=none", "evaluate.lr=0.02", "evaluate.save_networks=true")
+    session = open_run(tmp_path / "run", config(*wanted, "evaluate.random_draws=0"), device="cpu")
+    run_import(session, tmp_path / "set.npz")
+    (record,) = run_evaluate(session)
+    result = record.results["synthetic"]
+    assert (record.protocol.augment, result.lr) == ("none", 0.02)
+    network = build_network(record.network, (1, 8, 8), 10)
+    test = real_examples(session.data, session.preprocess, "test")
+    for j, score in enumerate(result.accuracies[0]):
+        tensors, about = read_tensors(session.run.networks(record.name) / "synthetic" / f"0_{j}.safetensors")
+        assert about["network"] == network.name
+        assert accuracy(network, tensors["params"], tensors["statistics"], test) == score
 
 
 def test_an_import_that_does_not_fit_leaves_no_artifact(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from datadistill.runtime.records import ExpertsUsed, TeachersUsed, load_record
 from datadistill.stages import Session, open_run, run_distill, run_experts
 from datadistill.stages.distill import make_problem
 from datadistill.stages.experts import full_task
-from datadistill.stages.teachers import open_teachers, teacher_tasks, train_teachers
+from datadistill.stages.teachers import _remedy, open_teachers, teacher_tasks, train_teachers
 from system.tiny_run import RECIPE, TINY
 
 POOL = ("teachers.training.epochs=2", "teachers.count=2", "teachers.networks=convnet-1-w4,mlp")
@@ -139,8 +139,38 @@ class TestAnotherSource:
     def test_teachers_that_do_not_fit_the_images_are_refused_before_training(self, tmp_path: Path) -> None:
         path = self.source(tmp_path, 12, 3)
         session = opened(tmp_path, f"teachers.dataset={path}", "teachers.networks=mlp", "terms.recognised.weight=1")
-        with pytest.raises(UsageError, match=r"teachers: mlp.* \(1x12x12\) does not fit images of 'digits'"):
+        message = r"teachers: mlp.* \(1x12x12\) does not fit images of 'digits'.*teachers.dataset to images of 1x8x8"
+        with pytest.raises(UsageError, match=message):
             run_experts(session)
+
+    @pytest.mark.parametrize(
+        ("source", "theirs", "own", "ours", "remedy"),
+        [
+            ("fashion-mnist", (1, 28, 28), "digits-32", (1, 32, 32), "teachers.dataset = 'fashion-mnist-32'"),
+            ("mnist", (1, 28, 28), "svhn", (3, 32, 32), "teachers.dataset = 'mnist-rgb-32'"),
+            ("mnist-rgb-16", (3, 16, 16), "tiny-64x32", (3, 64, 32), "teachers.dataset = 'mnist-rgb-64x32'"),
+            ("svhn", (3, 32, 32), "fashion-mnist", (1, 28, 28), "dataset = 'fashion-mnist-rgb-32'"),
+        ],
+    )
+    def test_what_would_fit_is_named(
+        self, source: str, theirs: tuple[int, int, int], own: str, ours: tuple[int, int, int], remedy: str
+    ) -> None:
+        assert _remedy(source, theirs, own, ours) == remedy
+
+    def test_a_contrastive_term_is_asked_for_other_classes_and_the_other_term_is_refused(self, tmp_path: Path) -> None:
+        pool = (f"teachers.dataset={self.source(tmp_path, 8, 3)}", "teachers.networks=convnet-1-w4,mlp")
+        settings = (*pool, "teachers.snapshots=1,2", "teachers.at_epoch=1", "watch.log_every=10")
+        session = opened(tmp_path, *settings, "terms.cclom.alphas=1,2", "terms.cclom.asked=2")
+        run_experts(session)
+        run_distill(session)
+        rows = [json.loads(line) for line in session.run.metrics.read_text().splitlines()]
+        values = [row["cclom"] for row in rows if "matching_loss" in row]
+        assert values
+        assert all(0 < value < 3 for value in values), "a share of distances, times (1 + 2) / 2"
+        other = opened(tmp_path / "clom", *settings, "terms.clom.alphas=1", f"store={tmp_path / 'experts'}")
+        run_experts(other)
+        with pytest.raises(UsageError, match=r"take cclom, or leave teachers\.dataset out"):
+            make_problem(other)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +178,7 @@ class TestAnotherSource:
     [
         ("teachers.count=0", "count must be at least 1"),
         ("teachers.networks=mlp,mlp", "none of them twice"),
+        ("teachers.networks=vgg11,vgg-11", "teachers.networks: vgg-11 is there twice"),
         ("teachers.networks=convnett-1", r"teachers.networks: unknown.*did you mean"),
         ("teachers.snapshots=5,2", r"ascending epochs in 0 to 2"),
         ("teachers.snapshots=1,3", r"ascending epochs in 0 to 2"),

@@ -258,6 +258,9 @@ class RunConfig:
             _check(key, canonical_name, network)
         for network in self.teachers.networks:
             _check("teachers.networks", canonical_name, network)
+        names = [canonical_name(network) for network in self.teachers.networks]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ConfigError(f"teachers.networks: {twice} is there twice, by two of its names")
         if ":" in self.network:
             object.__setattr__(self, "network", canonical_name(self.network))
         if ":" in (self.evaluate.network or ""):

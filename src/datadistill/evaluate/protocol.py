@@ -1,7 +1,7 @@
 """Protocols: how a network is trained on a small set before it is tested. All differences have names."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -265,7 +265,7 @@ class Result:
         every = [accuracy for draw in accuracies for accuracy in draw]
         units = [sum(draw) / len(draw) for draw in accuracies] if len(accuracies) > 1 else every
         mean = sum(every) / len(every)
-        half = _half_width(units)
+        half = half_width(units)
         return cls(
             subject=subject,
             description=description,
@@ -279,14 +279,15 @@ class Result:
         )
 
 
-def _std(values: list[float]) -> float:
+def _std(values: Sequence[float]) -> float:
     if len(values) < 2:
         return 0.0
     mean = sum(values) / len(values)
     return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
-def _half_width(values: list[float]) -> float:
+def half_width(values: Sequence[float]) -> float:
+    """Return half the width of the 95 % confidence interval of the mean by Student's t; 0 with one value."""
     if len(values) < 2:
         return 0.0
     return float(stats.t.ppf(0.975, len(values) - 1)) * _std(values) / math.sqrt(len(values))
@@ -310,7 +311,7 @@ def gain(result: Result, baseline: Result) -> tuple[float, float] | None:
     if len(mine) != len(other):
         return None
     differences = [here - there for here, there in zip(mine, other, strict=True)]
-    return sum(differences) / len(differences), _half_width(differences)
+    return sum(differences) / len(differences), half_width(differences)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,7 +47,7 @@ def forecast_gpu(config: RunConfig, gpu: Accelerator, *, data_root: Path | None,
         rows = _rows(session, gpu, memory_limit)
     seconds = f"operations counted / ({_EFFICIENCY:.0%} of the data sheet's peak): an estimate, nothing was timed"
     if config.method.unrolled is None:
-        seconds += f"; of distilling by '{config.method_name}' no operations are counted: plan it without --gpu"
+        seconds += f"; the memory that '{config.method_name}' needs to distil is not estimated"
     return Forecast(gpu.name, tuple(rows), seconds)
 
 

@@ -1,5 +1,6 @@
 """The part of stage ``experts`` that trains teachers: networks that a method or a term asks what they see."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -96,13 +97,26 @@ def _network(session: Session, task: ExpertTask) -> FlatNetwork:
     name, shape = task.network.name, data.card.shape
     network = build_network(name, shape, source.classes)
     if network.shapes != task.network.shapes:
+        remedy = _remedy(str(session.config.teachers.dataset), source.card.shape, session.config.dataset, shape)
         raise UsageError(
             f"teachers: {name} trained on '{source.card.name}' ({_size(source.card.shape)}) does not fit images of "
-            f"'{data.card.name}' ({_size(shape)}); choose a size behind the name of a data set, such as "
-            f"'{source.card.name.split('-')[0]}-{shape[1]}', or a network for any size"
+            f"'{data.card.name}' ({_size(shape)}); set {remedy}, or take a network for any size"
         )
     return network
 
 
-def _size(shape: tuple[int, int, int]) -> str:
+def _remedy(teachers: str, theirs: tuple[int, int, int], own: str, ours: tuple[int, int, int]) -> str:
+    """Return the setting that gives two data sets, by names and shapes, one size and as many channels."""
+    known = ("teachers.dataset", teachers, theirs, ours), ("dataset", own, ours, theirs)
+    key, name, now, wanted = known[theirs[0] > ours[0]]
+    if name.endswith((".npz", ".parquet", ".toml")):
+        return f"{key} to images of {_size(wanted)}"
+    options = ["rgb"] if now[0] < wanted[0] else []
+    if now[1:] != wanted[1:]:
+        name = re.sub(r"-\d+(x\d+)?(?=-|$)", "", name)
+        options.append(str(wanted[1]) if wanted[1] == wanted[2] else _size(wanted[1:]))
+    return f"{key} = '{'-'.join([name, *options])}'"
+
+
+def _size(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
