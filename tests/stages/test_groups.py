@@ -15,6 +15,7 @@ from datadistill.stages import Session, open_run, run_distill, run_experts
 from datadistill.stages.distill import bare_problem
 from datadistill.stages.groups import group_config, groups_of, joined
 from datadistill.synthetic.artifact import load_artifact
+from datadistill.synthetic.pictures import read_grid
 from system.tiny_run import RECIPE, TINY
 
 DIVIDED = ("ipc=4", "groups=2", "iterations=10", "watch.checkpoint_every=10", "threads=1")
@@ -76,6 +77,15 @@ def test_metrics_are_the_means_of_the_groups(whole: Session) -> None:
     for mean, one, other in zip(means, *parts, strict=True):
         for key in set(mean) - {"iteration"}:
             assert mean[key] == pytest.approx((one[key] + other[key]) / 2, rel=1e-12)
+
+
+def test_pictures_on_the_way_are_those_of_the_joined_set(whole: Session) -> None:
+    frames = sorted(whole.run.frames.glob("*.png"))
+    assert [path.stem for path in frames] == ["iteration_000000", "iteration_000010"]
+    k, size = whole.data.classes, whole.data.card.shape[1:]
+    made = load_artifact(whole.run.synthetic)
+    pixels = made.preprocess.to_pixels(made.synthetic.images).clamp(0, 1)
+    assert (read_grid(frames[-1], size, 4, 4 * k) - pixels).abs().max() < 0.51 / 255
 
 
 def test_groups_are_the_same_run_one_by_one(whole: Session, tmp_path: Path) -> None:

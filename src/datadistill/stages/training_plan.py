@@ -110,8 +110,8 @@ def _images_trained_on(session: Session) -> Counter[str]:
         for name in config.teachers.networks or (config.network,):
             found[name] += real * config.teachers.count * config.teachers.training.epochs_run
     if isinstance(config.method, WithoutStudents):
-        passes = config.method.forwards(config.ipc * session.data.classes, session.data.classes)
-        found[config.network] += int(config.iterations * passes / FORWARDS_PER_GRADIENT)
+        forwards = config.method.forwards(config.ipc * session.data.classes, session.data.classes)
+        found[config.network] += int(config.iterations * forwards / FORWARDS_PER_GRADIENT)
     if config.full.networks:
         found[judge] += real * config.full.networks * config.full.training.epochs
     if probes := config.probes:
