@@ -110,6 +110,33 @@ def test_ray_gives_the_same_bytes(whole: Session, tmp_path: Path) -> None:
     assert bytes_of(distilled(tmp_path, "workers=2", "cluster=local")) == bytes_of(whole)
 
 
+APM = (
+    "network=convnet-1-w8",
+    "iterations=6",
+    "teachers.training.epochs=1",
+    "method.apm.student_epochs=4",
+    "method.apm.snapshots=2",
+    "watch.probe_every=0",
+    "watch.checkpoint_every=3",
+    "engine.compiled=no",
+)
+
+
+@pytest.mark.slow
+def test_groups_of_apm_and_its_teachers_are_the_same_whoever_makes_them(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+
+    def made(name: str, *settings: str) -> list[bytes]:
+        config = load_recipe("apm_digits", (*APM, "ipc=4", "groups=2", "threads=1", *settings))
+        session = open_run(tmp_path / name / "run", config, device="cpu")
+        run_experts(session)
+        run_distill(session)
+        hard = session.run.variant("hard_labels") / "synthetic.safetensors"
+        return [*bytes_of(session).values(), hard.read_bytes()]
+
+    assert made("pool", "workers=2") == made("ray", "workers=2", "cluster=local") == made("one")
+
+
 def test_a_run_stopped_between_groups_goes_on_with_the_others(whole: Session, tmp_path: Path) -> None:
     session = opened(tmp_path)
     run_experts(session)

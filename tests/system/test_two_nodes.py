@@ -34,8 +34,8 @@ EXPERTS = ("experts.count=4", "method.mtt.max_start_epoch=40", "experts.batch_si
 @contextmanager
 def node(*words: str) -> Iterator[subprocess.Popen[str]]:
     """Start a node with one processor, in a session of its own, and end all of it."""
-    line = [str(RAY), "start", "--block", "--num-cpus=1", f"--node-ip-address={HERE}", "--disable-usage-stats"]
-    line += ["--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0", *words]
+    line = [str(RAY), "start", "--block", "--num-cpus=1", "--disable-usage-stats", "--object-store-memory=100000000"]
+    line += ["--min-worker-port=0", "--max-worker-port=0", *words]  # of the nodes of one machine they must differ
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(line, start_new_session=True, **options) as process:
         try:
@@ -87,19 +87,19 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    ray = pytest.importorskip("ray")
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # a token of the user's would be that of another cluster
     address = f"{HERE}:{free_port()}"
     folder = tempfile.mkdtemp(prefix="ray-")  # a short path: sockets have no long names
     head = ("--head", f"--port={address.rpartition(':')[2]}", f"--temp-dir={folder}", "--include-dashboard=false")
     with ExitStack() as nodes:
         nodes.callback(shutil.rmtree, folder, ignore_errors=True)
-        nodes.enter_context(node(*head, f"--ray-client-server-port={free_port()}"))
+        nodes.enter_context(node(*head))
         wait_for_nodes(address, 1)
         second = nodes.enter_context(node(f"--address={address}"))
         wait_for_nodes(address, 2)
         yield Cluster(address, second)
-    assert not ray.is_initialized()
 
 
 def wait_for_nodes(address: str, count: int) -> None:
