@@ -28,7 +28,7 @@ pytestmark = [
 
 RAY = Path(sys.executable).with_name("ray")
 HERE = "127.0.0.1"
-EXPERTS = ("experts.count=4", "method.mtt.max_start_epoch=40", "experts.batch_size=64")
+EXPERTS = ("experts.count=4", "method.mtt.max_start_epoch=20", "experts.batch_size=64")
 
 
 @contextmanager
