@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import paired, speed
+from benchmarks import cost, paired, speed
 from benchmarks.outcome import device_kind
 from datadistill.runtime.atomic import read_json, write_text
 
@@ -17,6 +17,7 @@ RECIPES = Path("src") / "datadistill" / "config" / "recipes"
 PEAK = "upstream-peak"
 _OURS = re.compile(r"^# Ours: .*$", re.MULTILINE)
 _OF_METHOD = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", re.DOTALL)
+_COST_OF_CHUNKS = re.compile(r"(?<=<!-- cost -->\n).*?(?=<!-- end of cost -->)", re.DOTALL)
 _SUBJECTS = {"synthetic": "last", "selected": "selected", "random": "random real", "full": "full set"}
 _NOT_YET = "not yet run"
 _WHOLE = "All results, and how to read and make them: [Reproducing results](../reproducing.md)."
@@ -78,6 +79,8 @@ def generated(root: Path, results: Path) -> dict[Path, str]:
     tables = {
         path: _OF_METHOD.sub(lambda _, of=path.stem: of_method(found, of), text) for path, text in methods.items()
     }
+    measured = f"\n{cost.section(results / 'cost')}\n"
+    tables = {path: _COST_OF_CHUNKS.sub(lambda _: measured, text) for path, text in tables.items()}
     pages = {
         root / DATASETS: with_full((root / DATASETS).read_text(encoding="utf-8"), full),
         root / PAGE: page(found, [path.stem for path in recipes]),

@@ -16,6 +16,7 @@ from datadistill.synthetic.lazy import LazySet
 from datadistill.synthetic.learnable import LearnableSet, Rates
 from datadistill.synthetic.rules import Drops, Rule
 from datadistill.training.fit import Examples, Fitted, fit
+from ledger import Ledger
 
 SMALL = APM(image_lr=2.0, refresh_every=2, snapshots=2, student_epochs=4)
 
@@ -54,6 +55,19 @@ def test_the_gradient_is_that_of_the_reference(problem, changes):
         parts = method.recognition * metrics["teacher_loss"] - method.snapshots * metrics["disagreement"]
         assert metrics["objective"].item() == pytest.approx(parts.item(), rel=1e-12)
         step(method, problem, state, at)
+
+
+def test_one_student_at_a_time_has_a_graph(problem):
+    def peak(**changes):
+        method, rng, ledger = replace(SMALL, **changes), Randomness(3), Ledger()
+        state = begin(method, problem, rng)
+        with torch.autograd.graph.saved_tensors_hooks(ledger.pack, lambda kept: kept.tensor):
+            method.gradient(problem, state, rng.at(1))
+        assert ledger.now == 0, "a graph was left behind"
+        return ledger.most - state.students.nbytes  # where their weights are, with or without a graph
+
+    assert peak(snapshots=4) == peak(snapshots=1)
+    assert peak(chunk=1) < peak() / 2
 
 
 def test_students_are_snapshots_of_one_training_on_the_teachers_logits(problem):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from datadistill.core.errors import CorruptFileError
-from datadistill.runtime.metrics import append_rows, cut_back, read_rows
+from datadistill.runtime.metrics import append_rows, cut_back, last_iteration, read_rows
 
 
 @pytest.fixture
@@ -75,3 +75,14 @@ def test_cut_back_before_the_first_row_leaves_none(path: Path) -> None:
 def test_cut_back_of_nothing_is_nothing(path: Path) -> None:
     cut_back(path, 5)
     assert read_rows(path) == []
+
+
+def test_the_last_iteration_is_that_of_the_last_whole_row(path: Path) -> None:
+    assert last_iteration(path) == 0
+    append_rows(path, [])
+    assert last_iteration(path) == 0
+    append_rows(path, [{"iteration": i, "loss": math.nan} for i in range(5000)])  # more than is read
+    assert last_iteration(path) == 4999
+    with path.open("a") as stream:
+        stream.write('{"iteration": 5')
+    assert last_iteration(path) == 4999

@@ -15,6 +15,7 @@ from datadistill.stages import Session, open_run, run_distill, run_experts
 from datadistill.stages.distill import bare_problem
 from datadistill.stages.groups import group_config, groups_of, joined
 from datadistill.synthetic.artifact import load_artifact
+from datadistill.synthetic.pictures import read_grid
 from system.tiny_run import RECIPE, TINY
 
 DIVIDED = ("ipc=4", "groups=2", "iterations=10", "watch.checkpoint_every=10", "threads=1")
@@ -78,6 +79,15 @@ def test_metrics_are_the_means_of_the_groups(whole: Session) -> None:
             assert mean[key] == pytest.approx((one[key] + other[key]) / 2, rel=1e-12)
 
 
+def test_pictures_on_the_way_are_those_of_the_joined_set(whole: Session) -> None:
+    frames = sorted(whole.run.frames.glob("*.png"))
+    assert [path.stem for path in frames] == ["iteration_000000", "iteration_000010"]
+    k, size = whole.data.classes, whole.data.card.shape[1:]
+    made = load_artifact(whole.run.synthetic)
+    pixels = made.preprocess.to_pixels(made.synthetic.images).clamp(0, 1)
+    assert (read_grid(frames[-1], size, 4, 4 * k) - pixels).abs().max() < 0.51 / 255
+
+
 def test_groups_are_the_same_run_one_by_one(whole: Session, tmp_path: Path) -> None:
     """A group is a run like any other: opened and distilled by itself, it gives the same bytes."""
     session = opened(tmp_path)
@@ -98,6 +108,33 @@ def test_any_number_of_workers_gives_the_same_bytes(whole: Session, tmp_path: Pa
 def test_ray_gives_the_same_bytes(whole: Session, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     assert bytes_of(distilled(tmp_path, "workers=2", "cluster=local")) == bytes_of(whole)
+
+
+APM = (
+    "network=convnet-1-w8",
+    "iterations=6",
+    "teachers.training.epochs=1",
+    "method.apm.student_epochs=4",
+    "method.apm.snapshots=2",
+    "watch.probe_every=0",
+    "watch.checkpoint_every=3",
+    "engine.compiled=no",
+)
+
+
+@pytest.mark.slow
+def test_groups_of_apm_and_its_teachers_are_the_same_whoever_makes_them(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+
+    def made(name: str, *settings: str) -> list[bytes]:
+        config = load_recipe("apm_digits", (*APM, "ipc=4", "groups=2", "threads=1", *settings))
+        session = open_run(tmp_path / name / "run", config, device="cpu")
+        run_experts(session)
+        run_distill(session)
+        hard = session.run.variant("hard_labels") / "synthetic.safetensors"
+        return [*bytes_of(session).values(), hard.read_bytes()]
+
+    assert made("pool", "workers=2") == made("ray", "workers=2", "cluster=local") == made("one")
 
 
 def test_a_run_stopped_between_groups_goes_on_with_the_others(whole: Session, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from datadistill.runtime.records import load_record
 from datadistill.stages import Session, open_run, planning, run_distill, training_plan
 from datadistill.stages.distill import make_problem
 from datadistill.stages.experts import expert_task
-from datadistill.stages.forecast import Forecast, forecast
+from datadistill.stages.forecast import Forecast, ForecastRow, forecast
 from datadistill.stages.forecast_gpu import forecast_gpu
 from datadistill.stages.memory import Settings, estimate, peak
 from datadistill.stages.planning import Machine, choose, wanted_engine
@@ -335,6 +335,34 @@ def test_a_method_that_differentiates_no_training_is_timed_by_its_iterations(tmp
     ]
     assert times[1] == pytest.approx(2 * times[0])
     assert contents(tmp_path) == {}
+
+
+def test_a_forecast_of_a_divided_run_counts_its_groups(tmp_path: Path) -> None:
+    divided = ("ipc=6", "groups=3", "watch.variant_every=20", "engine.strategy=auto", "full.networks=0")
+
+    def row(*settings: str) -> ForecastRow:
+        found = foreseen(tmp_path, *divided, "watch.probe_every=0", *settings).rows
+        return next(row for row in found if row.stage == "distill")
+
+    alone, two = row(), row("workers=2")
+    for found, together in ((alone, 1), (two, 2)):
+        assert found.what.startswith(f"3 groups, {together} at once, each 20 iterations of 3 steps on 20 images")
+        assert found.disk_bytes == 2 * 6 * 10 * 64 * 4  # in parts, and joined
+    assert two.memory_bytes > 1.5 * alone.memory_bytes
+
+
+def test_a_forecast_for_a_gpu_counts_groups_and_cards(tmp_path: Path) -> None:
+    def row(recipe: str, *settings: str) -> ForecastRow:
+        config = load_recipe(recipe, (f"store={tmp_path}", "full.networks=0", "watch.probe_every=0", *settings))
+        found = forecast_gpu(config, read_accelerator("h100"), data_root=tmp_path, memory_limit=None).rows
+        return next(row for row in found if row.stage == "distill")
+
+    for recipe, whole in (("mtt_digits_ipc1", "ipc=6"), ("apm_digits", "ipc=6")):
+        group, three = row(recipe, "ipc=2"), (whole, "groups=3")
+        here, cards = row(recipe, *three, "workers=2"), row(recipe, *three, "workers=2", "cluster=head:6379")
+        assert here.seconds == pytest.approx(3 * group.seconds)
+        assert cards.seconds == pytest.approx(2 * group.seconds)
+        assert (here.memory_bytes, cards.memory_bytes) == (2 * group.memory_bytes, group.memory_bytes)
 
 
 def test_a_gpu_is_named_or_given_by_its_memory() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datadistill.synthetic.pictures import REPETITIONS, grid, repeated, save_grid
+from datadistill.synthetic.pictures import REPETITIONS, grid, read_grid, repeated, save_grid
 
 GAP = 2
 
@@ -27,6 +27,16 @@ def test_every_image_is_where_it_belongs(n, channels, mode):
         for dy, dx in ((0, 0), (scale - 1, scale - 1)):
             assert np.array_equal(tile[dy::scale, dx::scale], expected)
     assert (array[:GAP] == 255).all()
+
+
+@pytest.mark.parametrize(("channels", "n", "size"), [(1, 5, (8, 16)), (3, 6, (40, 36)), (2, 1, (8, 8))])
+def test_images_are_read_back_from_a_picture(tmp_path, channels, n, size):
+    pixels = torch.rand(n, channels, *size, generator=torch.Generator().manual_seed(0))
+    save_grid(tmp_path / "grid.png", pixels, 3)
+    shown = pixels if channels != 2 else pixels[:, :1]
+    found = read_grid(tmp_path / "grid.png", size, 3, n)
+    assert found.shape == shown.shape
+    assert (found - shown).abs().max() < 0.51 / 255
 
 
 @pytest.mark.parametrize(("size", "scale"), [(8, 4), (28, 2), (32, 1), (64, 1), (1, 32)])

@@ -20,7 +20,8 @@ The set is labelled by the logits of a teacher. The same images with hard labels
 
 Differences from the reference implementation (mchen725/DD_APM, distill.py):
 
-* The teacher is asked once per image and update, and answers once for all terms: K + 1 passes where 2K + 1 were.
+* The teacher is asked once per image and update, for all terms: K + 1 passes and their backward passes where 2K + 1
+  were. As there, one student at a time has a graph.
 * Students are renewed every ``refresh_every`` updates; ``--mid_gap m`` of the reference is ``refresh_every = m + 1``.
 * E epochs with K snapshots, the last at the end; the reference runs E + 1, with K + 1 snapshots where K does not divide
   E.
@@ -141,10 +142,10 @@ class APM(WithoutStudents):
         gradient, sums = torch.empty_like(images), torch.zeros(2, dtype=images.dtype, device=images.device)
         teacher = self._teacher(problem, state)
         for part in _chunks(len(images), self.chunk):
-            values, own = self._descent(problem.network, teacher, state, images[part], targets[part])
-            share = len(own) / len(images)
-            gradient[part] = share * own
-            sums += share * values
+            share = len(images[part]) / len(images)
+            pulled, terms = self._pulled(problem.network, teacher, state, images[part], targets[part])
+            gradient[part] = share * pulled
+            sums += share * terms
         metrics = {"disagreement": sums[0] / self.snapshots, "teacher_loss": sums[1]}
         metrics["objective"] = self.recognition * sums[1] - sums[0]
         if rows is None:
@@ -152,25 +153,22 @@ class APM(WithoutStudents):
         size = (len(state.current), *images.shape[1:])
         return metrics, {"images": torch.sparse_coo_tensor(rows[None], gradient, size, check_invariants=False)}
 
-    def _descent(
+    def _pulled(
         self, network: FlatNetwork, teacher: Teacher, state: "Round", images: Images, targets: Targets
-    ) -> tuple[Tensor, Images]:
-        """Return Σ_k ‖S_k(x) − T(x)‖₁ and CE(T(x), y), and the gradient of the objective.
-
-        Two graphs are there at a time: that of the teacher, which waits for what all terms want of it, and a student's.
-        """
-        leaf = images.detach().requires_grad_()
-        answers = teacher(leaf)
-        seen = answers.detach().requires_grad_()
-        recognised = F.cross_entropy(seen, targets)
-        (wanted,) = torch.autograd.grad(self.recognition * recognised, seen)
-        gradient, apart = torch.zeros_like(images), torch.zeros_like(recognised)
+    ) -> tuple[Images, Tensor]:
+        """Return the gradient of the images; and Σ_k ‖S_k(x) − T(x)‖₁ and CE(T(x), y)."""
+        x = images.detach().requires_grad_()
+        seen = teacher(x)
+        logits = seen.detach().requires_grad_()  # where the graphs of students end, so that one after another is freed
+        recognised = F.cross_entropy(logits, targets)
+        (upon,) = torch.autograd.grad(self.recognition * recognised, logits)
+        pulled, apart = torch.zeros_like(images), torch.zeros_like(recognised)
         for params, statistics in zip(state.students, state.statistics, strict=True):
-            distance = F.l1_loss(network(params, leaf, statistics), seen)
-            by_images, by_seen = torch.autograd.grad(-distance, (leaf, seen))
-            gradient, wanted, apart = gradient + by_images, wanted + by_seen, apart + distance.detach()
-        (by_teacher,) = torch.autograd.grad(answers, leaf, wanted)
-        return torch.stack([apart, recognised.detach()]), gradient + by_teacher
+            distance = F.l1_loss(network(params, x, statistics), logits)
+            of_images, of_logits = torch.autograd.grad(-distance, (x, logits))
+            pulled, upon, apart = pulled + of_images, upon + of_logits, apart + distance.detach()
+        (of_teacher,) = torch.autograd.grad(seen, x, upon)
+        return pulled + of_teacher, torch.stack([apart, recognised.detach()])
 
     def advance(self, problem: Problem, state: "Round", rng: Randomness) -> None:
         """Draw a teacher and train new students for the next iteration, where they are due."""

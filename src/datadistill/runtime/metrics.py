@@ -10,6 +10,9 @@ from datadistill.runtime.atomic import write_text
 
 Row = dict[str, float | int]
 
+_TAIL = 1 << 16
+"""Bytes in which the last row certainly is."""
+
 
 def append_rows(path: Path, rows: list[Row]) -> None:
     """Append rows and flush them to the disk. Numbers that are not finite are written as null."""
@@ -38,6 +41,19 @@ def read_rows(path: Path) -> list[Row]:
             if number < len(lines):
                 raise CorruptFileError(f"{path}: line {number} is not a JSON object") from error
     return rows
+
+
+def last_iteration(path: Path) -> int:
+    """Return the iteration of the last whole row, 0 where there is none; only the end of the file is read."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL))
+        line = stream.read().rpartition(b"\n")[0].rpartition(b"\n")[2]
+    try:
+        return int(json.loads(line)["iteration"])
+    except (ValueError, TypeError, KeyError):  # who needs the rows themselves says what is wrong with them
+        return 0
 
 
 def cut_back(path: Path, iteration: int) -> None:

@@ -21,7 +21,7 @@ from datadistill.runtime.executor import InProcess
 from datadistill.runtime.metrics import append_rows, cut_back
 from datadistill.runtime.records import ExpertsUsed, TeachersUsed, load_record
 from datadistill.stages.experts import open_experts
-from datadistill.stages.groups import Group, group_config, run_groups
+from datadistill.stages.groups import Group, one_group, run_groups
 from datadistill.stages.observers import Checkpoint, Frames, Log, Probe, Variants, read_checkpoint
 from datadistill.stages.planning import decide, matching_compiled
 from datadistill.stages.session import Session
@@ -174,7 +174,7 @@ def plan_distill(session: Session) -> None:
     """
     if session.config.method.unrolled:
         config = session.config
-        one = replace(session, config=group_config(config, session.plan, 0)) if config.groups > 1 else session
+        one = one_group(session) if config.groups > 1 else session
         decide(one, bare_problem(one))
         session.plan = one.plan
 

@@ -1,5 +1,6 @@
 """What a recipe will need on this machine: memory, disk and time, from the real data and a few timed steps."""
 
+import math
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,8 +20,10 @@ from datadistill.methods import Problem, step
 from datadistill.methods.base import FORWARDS_PER_REVERSE, begin
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.device import occupied_bytes, peak_bytes
+from datadistill.runtime.ray_cluster import LOCAL
 from datadistill.stages.distill import bare_problem
 from datadistill.stages.experts import expert_task, full_task
+from datadistill.stages.groups import one_group
 from datadistill.stages.memory import estimate_method
 from datadistill.stages.planning import decide, iteration_forwards, planned_peak, seconds_per_step
 from datadistill.stages.session import Session, open_run
@@ -157,6 +160,32 @@ def _untrained(session: Session, name: str) -> Teacher:
 
 
 def _distill(session: Session) -> ForecastRow:
+    """Return the row of distilling; that of a divided run is made of a group's."""
+    config = session.config
+    if config.groups == 1:
+        return _distill_whole(session)
+    together = min(config.workers, config.groups)
+    sharing = together if config.cluster in (None, LOCAL) else 1
+    return divided(_distill_whole(one_group(session)), config.groups, together, sharing=sharing)
+
+
+def divided(one: ForecastRow, groups: int, together: int, *, sharing: int) -> ForecastRow:
+    """Return the row of all groups.
+
+    Args:
+        one: The row of a group.
+        groups: How many there are.
+        together: How many run at once.
+        sharing: How many of these share the memory that is forecast.
+    """
+    seconds = one.seconds * math.ceil(groups / together)
+    what = f"{groups} groups, {together} at once, each {one.what}"
+    return replace(
+        one, seconds=seconds, memory_bytes=sharing * one.memory_bytes, disk_bytes=2 * groups * one.disk_bytes, what=what
+    )
+
+
+def _distill_whole(session: Session) -> ForecastRow:
     config, unrolled = session.config, session.config.method.unrolled
     if unrolled is None:
         return _iterated(session)

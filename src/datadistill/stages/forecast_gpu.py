@@ -10,7 +10,9 @@ from datadistill.evaluate.protocol import Protocol
 from datadistill.methods.base import FORWARDS_PER_GRADIENT, FORWARDS_PER_REVERSE, WithoutStudents
 from datadistill.networks import FlatNetwork
 from datadistill.runtime.accelerators import Accelerator
-from datadistill.stages.forecast import Forecast, ForecastRow
+from datadistill.runtime.ray_cluster import LOCAL
+from datadistill.stages.forecast import Forecast, ForecastRow, divided
+from datadistill.stages.groups import one_group
 from datadistill.stages.memory import estimate, estimate_method
 from datadistill.stages.planning import (
     Machine,
@@ -86,9 +88,16 @@ class _Counting:
 
 def _rows(session: Session, gpu: Accelerator, memory_limit: int | None) -> list[ForecastRow]:
     count = _Counting(session, gpu)
-    method = session.config.method
-    distill = _iterate(count, method) if isinstance(method, WithoutStudents) else _distill(count, memory_limit)
+    distill = _all_groups(count, memory_limit) if session.config.groups > 1 else _distill(count, memory_limit)
     return [*_training(count), distill, *(_evaluate(count, name) for name in session.config.protocols)]
+
+
+def _all_groups(count: _Counting, memory_limit: int | None) -> ForecastRow:
+    """Return the row of a divided run: on a cluster every worker has a card, on one machine they take turns at one."""
+    config = count.session.config
+    one, workers = replace(count, session=one_group(count.session)), min(config.workers, config.groups)
+    together, sharing = (1, workers) if config.cluster in (None, LOCAL) else (workers, 1)
+    return divided(_distill(one, memory_limit), config.groups, together, sharing=sharing)
 
 
 def _training(count: _Counting) -> Iterator[ForecastRow]:
@@ -102,7 +111,10 @@ def _training(count: _Counting) -> Iterator[ForecastRow]:
 
 
 def _distill(count: _Counting, memory_limit: int | None) -> ForecastRow:
-    session, config, unrolled = count.session, count.session.config, count.session.config.method.unrolled
+    session, config, method = count.session, count.session.config, count.session.config.method
+    if isinstance(method, WithoutStudents):
+        return _iterate(count, method)
+    unrolled = method.unrolled
     n = config.ipc * session.data.classes
     batch = unrolled.batch(n) * config.windows
     shape, windows = session.data.card.shape, config.windows

@@ -12,12 +12,13 @@ from datadistill.config import RunConfig
 from datadistill.core.errors import UsageError
 from datadistill.data import RealData
 from datadistill.runtime.executor import InProcess
-from datadistill.runtime.metrics import Row, append_rows, cut_back, read_rows
+from datadistill.runtime.metrics import Row, append_rows, cut_back, last_iteration, read_rows
 from datadistill.runtime.plan import Plan
 from datadistill.runtime.progress import follow
 from datadistill.runtime.rundir import RunDir
 from datadistill.stages.session import Session, open_run
-from datadistill.synthetic.artifact import Artifact, SyntheticSet, load_artifact, save_artifact
+from datadistill.synthetic.artifact import Artifact, Card, SyntheticSet, load_artifact, save_artifact
+from datadistill.synthetic.pictures import read_grid, save_grid, tidy_columns
 
 _DECIDED = ("data_checksum", "strategy", "keep_every", "keep_on_host", "micro_batch", "compiled", "together", "reason")
 
@@ -70,6 +71,11 @@ def group_config(config: RunConfig, plan: Plan, number: int) -> RunConfig:
     )
 
 
+def one_group(session: Session) -> Session:
+    """Return a divided run as its first group has it, for what is planned and forecast; nothing of it is written."""
+    return replace(session, config=group_config(session.config, session.plan, 0))
+
+
 def groups_of(session: Session) -> list[Group]:
     """Return the groups of a divided run."""
     config, plan = session.config, session.plan
@@ -92,7 +98,7 @@ def run_groups(session: Session, distil: Callable[[Group], None], stop: Callable
     executor = session.executor
 
     def iterations() -> int:
-        return sum(_iterations(RunDir(group.root)) for group in groups)
+        return sum(last_iteration(RunDir(group.root).metrics) for group in groups)
 
     before = iterations()
     with (
@@ -106,14 +112,8 @@ def run_groups(session: Session, distil: Callable[[Group], None], stop: Callable
     return True
 
 
-def _iterations(run: RunDir) -> int:
-    """Return how many iterations of a group have been written down."""
-    rows = read_rows(run.metrics) if run.metrics.exists() else []
-    return int(rows[-1]["iteration"]) if rows else 0
-
-
 def _join(session: Session, parts: list[RunDir]) -> None:
-    """Write the sets of the groups as one, and the means of their metrics."""
+    """Write the sets of the groups as one, their pictures, and the means of their metrics."""
     run = session.run
     cut_back(run.metrics, 0)
     append_rows(run.metrics, _means([read_rows(part.metrics) for part in parts]))
@@ -123,6 +123,16 @@ def _join(session: Session, parts: list[RunDir]) -> None:
         *((run.variant(name), [part.variant(name) for part in parts]) for name in sorted(names)),
     ]:
         save_artifact(folder, joined([load_artifact(source) for source in sources]))
+    _join_frames(run, parts, load_artifact(parts[0].synthetic).card)
+
+
+def _join_frames(run: RunDir, parts: list[RunDir], card: Card) -> None:
+    """Write pictures of the whole set on its way: those of which all groups have one."""
+    k, (_, h, w) = len(card.classes), card.image_shape
+    for name in sorted(set.intersection(*({path.name for path in part.frames.glob("*.png")} for part in parts))):
+        columns, count = tidy_columns(card.ipc, k), card.ipc * k
+        shares = [read_grid(part.frames / name, (h, w), columns, count) for part in parts]
+        save_grid(run.frames / name, _by_class(shares, k), tidy_columns(card.ipc * len(parts), k))
 
 
 def joined(parts: list[Artifact]) -> Artifact:
@@ -138,13 +148,10 @@ def joined(parts: list[Artifact]) -> Artifact:
     if any(synthetic.order is not None for synthetic in sets):
         raise UsageError(f"groups: a set of '{first.card.method}' is used in an order of its own, and cannot be joined")
 
-    def rows(tensors: list[Tensor]) -> Tensor:
-        return torch.cat([tensor.unflatten(0, (k, -1)) for tensor in tensors], 1).flatten(0, 1)
-
     rates = [synthetic.student_lr for synthetic in sets if synthetic.student_lr is not None]
     whole = SyntheticSet(
-        rows([synthetic.images for synthetic in sets]),
-        rows([synthetic.targets for synthetic in sets]),
+        _by_class([synthetic.images for synthetic in sets], k),
+        _by_class([synthetic.targets for synthetic in sets], k),
         torch.stack(rates).mean(0) if rates else None,
         logits=sets[0].logits,
     )
@@ -153,6 +160,11 @@ def joined(parts: list[Artifact]) -> Artifact:
         first.card, ipc=sum(part.card.ipc for part in parts), trained_by={**first.card.trained_by, "joined": made}
     )
     return Artifact(whole, card, first.preprocess)
+
+
+def _by_class(parts: list[Tensor], classes: int) -> Tensor:
+    """Return the rows of all parts, those of every class together."""
+    return torch.cat([part.unflatten(0, (classes, -1)) for part in parts], 1).flatten(0, 1)
 
 
 def _means(each: list[list[Row]]) -> list[Row]:

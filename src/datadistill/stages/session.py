@@ -161,10 +161,12 @@ class Session:
     def locked(self) -> AbstractContextManager[None]:
         """Return what keeps other processes off the run for as long as it is entered.
 
+        A group of a divided run is waited for: workers of a driver that was killed outlive it by a moment.
+
         Raises:
             RunError: If another process is working on it.
         """
-        return locked(self.run.root / ".lock", wait=False)
+        return locked(self.run.root / ".lock", wait=self.config.part is not None)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Ending]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
@@ -37,7 +38,7 @@ def grid(pixels: Images, columns: int) -> Image.Image:
         columns: Images per row, at least 1.
     """
     n, c, h, w = pixels.shape
-    scale = max(1, -(-_MIN_TILE // min(h, w)))
+    scale = _scale(h, w)
     shown = pixels if c in (1, 3) else pixels[:, :1]
     bytes_ = (shown.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
     tiles = bytes_.repeat_interleave(scale, 2).repeat_interleave(scale, 3).permute(0, 2, 3, 1)
@@ -48,6 +49,27 @@ def grid(pixels: Images, columns: int) -> Image.Image:
         canvas[top : top + h * scale, left : left + w * scale] = tile
     array = canvas.numpy()
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+
+
+def _scale(h: int, w: int) -> int:
+    return max(1, -(-_MIN_TILE // min(h, w)))
+
+
+def read_grid(path: Path, size: tuple[int, int], columns: int, count: int) -> Images:
+    """Return the images of a picture that :func:`save_grid` has written, in [0, 1], to 1/255.
+
+    Args:
+        path: The picture.
+        size: Height and width of an image.
+        columns: Images per row.
+        count: How many images there are.
+    """
+    (h, w), scale = size, _scale(*size)
+    with Image.open(path) as picture:
+        pixels = torch.from_numpy(np.array(picture))
+    cells = pixels[_GAP:, _GAP:].reshape(-1, h * scale + _GAP, columns, w * scale + _GAP, 1 if pixels.ndim == 2 else 3)
+    tiles = cells[:, : h * scale : scale, :, : w * scale : scale].permute(0, 2, 4, 1, 3).flatten(0, 1)
+    return tiles[:count].float() / 255
 
 
 def repeated(pixels: Images, kind: Repetition) -> Image.Image:
