@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from benchmarks import cost, paired, speed
@@ -51,7 +52,8 @@ once the data are there.
   versions, commit. A call that is killed counts up to the last stage it had finished.
 """
 _ABOUT = """Test accuracy in percent, in brackets its 95 % interval. *Last* is the set of the last iteration,
-*selected* the best on validation images; [Evaluation](evaluation.md) says how they are judged. The paper's number is
+*selected* the best on validation images, *beside it* are other baselines and variants, and of poisoned sets how much of
+the attacked class is taken for the target; [Evaluation](evaluation.md) says how they are judged. The paper's number is
 the paper's, mostly the best of many tests on the test set: only `upstream-peak` chooses in that way."""
 _ABOUT_PEAK = "Chosen on the test set: optimistic, to be compared with published numbers and with nothing else."
 _COST = ("experts", "iterations", "minutes", "hardware", "commit")
@@ -172,12 +174,13 @@ def _honest(facts: Facts) -> list[str]:
 
 
 def _table(judged: Sequence[Facts]) -> str:
-    head = ["recipe", "protocol", *_SUBJECTS.values(), "the paper's", *_COST]
+    head = ["recipe", "protocol", *_SUBJECTS.values(), "beside it", "the paper's", *_COST]
     rows = [
         [
             _recipe(facts),
             f"`{name}`",
             *(_cell(facts, name, subject) for subject in _SUBJECTS),
+            _beside(facts["protocols"][name]["results"]),
             _paper(facts),
             *_cost(facts),
         ]
@@ -217,6 +220,16 @@ def _recipe(facts: Facts) -> str:
 def _cell(facts: Facts, protocol: str, subject: str) -> str:
     result = facts["protocols"][protocol]["results"].get(subject)
     return _accuracy(result) if result else "–"
+
+
+def _beside(results: dict[str, Facts]) -> str:
+    """Return the means of all other sets, and what poisoned ones have done."""
+    others = [f"{name} {100 * one['mean']:.1f}" for name, one in results.items() if name not in (*_SUBJECTS, "peak")]
+    for name, one in results.items():
+        if harm := one.get("poisoning"):
+            success, spared = (fmean(map(fmean, harm[figure])) for figure in ("success", "others"))
+            others.append(f"{name}: attack {100 * success:.1f}, other classes {100 * spared:.1f}")
+    return "<br>".join(others) or "–"
 
 
 def _accuracy(result: Facts) -> str:

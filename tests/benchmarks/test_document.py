@@ -41,7 +41,11 @@ def test_without_results_the_page_says_what_is_missing() -> None:
 
 
 def test_a_result_is_a_row() -> None:
-    text = document.page([facts(published={"accuracy": 0.462, "std": 0.008, "source": "MTT, Table 1"})], ["mtt_a"])
+    found = facts(published={"accuracy": 0.462, "std": 0.008, "source": "MTT, Table 1"})
+    results = found["protocols"]["default"]["results"]
+    results["kmeans"] = {**results["random"], "mean": 0.3}
+    results["random"]["poisoning"] = {"success": [[0.6], [0.8]], "others": [[0.8], [0.8]]}
+    text = document.page([found], ["mtt_a"])
     (row,) = [line for line in text.splitlines() if line.startswith("| `mtt_a`")]
     assert [cell.strip() for cell in row.strip("|").split("|")] == [
         "`mtt_a`",
@@ -50,6 +54,7 @@ def test_a_result_is_a_row() -> None:
         "–",
         "20.0 (19.0 – 21.0)",
         "90.0",
+        "kmeans 30.0<br>random: attack 70.0, other classes 80.0",
         "46.2 ± 0.8 (MTT, Table 1)",
         "2 × 3 epochs",
         "1,000 of 5,000",
