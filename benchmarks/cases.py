@@ -114,7 +114,7 @@ OURS = {
     "dc": ("ours_compiled", "ours"),
     "cclom": ("ours",),
     "apm": ("ours_compiled", "ours"),
-    "dd": ("stored_compiled", "adjoint_compiled", "adjoint", "stored"),
+    "dd": ("stored_compiled", "adjoint_compiled", "adjoint", "adjoint_sparse", "stored"),
     "experts": ("ours_compiled", "ours"),
     "evaluate": ("ours_compiled", "ours", "ours_side_by_side_compiled"),
 }

@@ -1,5 +1,6 @@
 """Dataset Distillation of 2018, one outer iteration: as published, and by this package."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -95,14 +96,15 @@ class Ours:
 
     Args:
         given: What there is.
-        strategy: And ``_compiled``, where it is.
+        strategy: And ``_compiled``, where it is, or ``_sparse``, where the weights of few steps are kept.
     """
 
     def __init__(self, given: Given, strategy: str) -> None:
         self.given, data = given, given.data
-        name, _, compiled = strategy.partition("_")
-        together = bool(compiled) and name == "adjoint" and data.images.is_cuda  # as the plan has it
-        settings: dict[str, Any] = {"strategy": name, "compiled": bool(compiled), "together": together}
+        name, _, kind = strategy.partition("_")
+        compiled, every = kind == "compiled", math.isqrt(given.case.student_steps) if kind == "sparse" else 1
+        together = compiled and name == "adjoint" and data.images.is_cuda  # as the plan has it
+        settings: dict[str, Any] = {"strategy": name, "compiled": compiled, "keep_every": every, "together": together}
         self.unroll = Unroll(given.network, NoAugment(), **settings)
         rule = Rule(lr=0.01, optimiser="adam", betas=(0.5, 0.999))
         targets = F.one_hot(data.labels, problem.CLASSES).to(given.dtype)
