@@ -26,9 +26,13 @@ from datadistill.runtime.device import free_bytes, occupied_bytes, total_bytes
 from datadistill.stages.memory import Estimate, Settings, estimate_method, peak
 from datadistill.stages.session import Session
 from datadistill.unroll import Gradients, Unroll, draw_steps
+from datadistill.unroll.engine import Strategy
 
 _TIMED_STEPS = 3
 _COMPARED_STEPS = 5
+_WRONG = 0.05
+"""Distance of a compiled gradient from the eager one, relative to it, from which on it is no rounding."""
+
 _AGREEMENT = 0.9
 """Cosine to the float32 gradient below which bfloat16 is refused."""
 
@@ -113,7 +117,8 @@ def _decisions(session: Session, problem: Problem) -> dict[str, Any]:
     forwards = iteration_forwards(unrolled, batch * windows) * session.config.iterations
     shape, classes = problem.data.card.shape, problem.data.classes
     compiled = worth_compiling(session, forwards * forward_operations(problem.network, shape))
-    name, tried = session.config.network, partial(_try_student, problem, batch)
+    strategies: tuple[Strategy, ...] = ("adjoint",) if engine.strategy == "adjoint" else ("adjoint", "stored")
+    name, tried = session.config.network, partial(_try_student, problem, batch, strategies)
     failure = compiler_fails(session, name, tried) if compiled else None
     compiled = compiled and failure is None
     changes = wanted_engine(session.config, compiled=compiled)
@@ -150,10 +155,22 @@ def compiler_fails(session: Session, network: str, take_a_step: Callable[[], obj
     return None
 
 
-def _try_student(problem: Problem, batch_size: int | None) -> None:
-    engine = Unroll(problem.network, problem.augment, compiled=True)
+def _try_student(problem: Problem, batch_size: int | None, strategies: tuple[Strategy, ...]) -> None:
+    """Compile a student's step, and compare: torch's compiler has been seen to make wrong gradients without a word.
+
+    Raises:
+        CannotCompileError: If it fails, or does so.
+    """
     start = problem.network.initial(Randomness(0).stream("planning")).to(problem.device)
-    _short_training(engine, problem, batch_size, 1, start, lambda end: end.square().sum())
+    for strategy in strategies:
+        engines = (Unroll(problem.network, problem.augment, strategy=strategy, compiled=c) for c in (True, False))
+        compiled, eager = (
+            _short_training(engine, problem, batch_size, 1, start, lambda end: end.square().sum()).images
+            for engine in engines
+        )
+        wrong = float((compiled - eager).norm() / eager.norm())
+        if not wrong < _WRONG:
+            raise CannotCompileError(f"are compiled wrongly, a gradient is off by {wrong:.0%}")
 
 
 @dataclass(frozen=True)
